@@ -1,0 +1,242 @@
+"""All that the download and supernode engines can ask for.
+
+Each effect's outcome comes back as an event, or is not needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, IntEnum, auto
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from .ids import ExchangeId, FetchId, PeerId, PieceIndex, TaskId
+    from .messages import PieceOffer, Reply, Request
+    from .piece import Digest, PieceSizePolicy
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class NodeAddress:
+    """Where a supernode's control port listens."""
+
+    host: str
+    port: int = 8002
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOrigin:
+    """Read bytes ``first_byte`` to ``last_byte`` (``None``: the end) of ``url``, cut into pieces.
+
+    ``first_byte`` is the start of a piece.  ``piece_size`` is a wrapped size, or the policy that
+    finds one once the length is known.  A ``validator`` makes the read conditional: if the
+    origin's content has another one, the read fails as CHANGED.  ``headers`` are ``k:v`` lines.
+    Comes back as ``OriginOpened``, an ``OriginPieceStored`` each piece, then ``OriginEnded``; or
+    ``OriginFailed`` at any point.
+    """
+
+    fetch: FetchId
+    task: TaskId
+    url: str
+    headers: tuple[str, ...]
+    piece_size: int | PieceSizePolicy
+    first_byte: int = 0
+    last_byte: int | None = None
+    validator: str = ""
+    wants_md5: bool = False
+    insecure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CancelFetch:
+    """Give up a ``FetchPiece`` or ``ReadOrigin``; no event comes back."""
+
+    fetch: FetchId
+
+
+# --- a download -----------------------------------------------------------------------------------
+
+
+class Milestone(Enum):
+    """What a person watching a download wants to know."""
+
+    CONNECTED = auto()
+    """Registered with a supernode; the text is its address."""
+    MIGRATED = auto()
+    """Registered with another supernode in mid-flight; the text is its address."""
+    BACK_TO_SOURCE = auto()
+    """The rest comes from the origin; the text says why."""
+    PARENT_FAILED = auto()
+    """A piece must come from elsewhere; the text names piece, parent and cause."""
+    RESUMED = auto()
+    """Pieces of an earlier run are kept; the text counts them."""
+    ORIGIN_RETRY = auto()
+    """The origin failed and will be asked again; the text says why."""
+
+
+class FailCode(IntEnum):
+    """Result codes of dfget (protocol 8.4); the exit status is the code modulo 256."""
+
+    SUCCESS = 0
+    SERVER_FAILED = 1100
+    PREPARE_FAILED = 1101
+    USER_UNKNOWN = 1102
+    NEED_AUTH = 1103
+    DOWNLOAD_FAILED = 1104
+
+
+class BackSourceReason(IntEnum):
+    """Why a download went, or would have gone, back to the source (protocol 8.4)."""
+
+    NONE = 0
+    REGISTER_FAILED = 1
+    MD5_NOT_MATCH = 2
+    DOWNLOAD_FAILED = 3
+    NO_SPACE = 4
+    INIT_FAILED = 5
+    WRITE_FAILED = 6
+    HOST_FAILED = 7
+    NO_NODE = 8
+    SOURCE_FAILED = 10
+    USER_ASKED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Put ``request`` to the supernode at ``node``; no bytes for ``timeout_s``: it failed."""
+
+    exchange: ExchangeId
+    node: NodeAddress
+    request: Request
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LayOut:
+    """Make room for a file; ``keep``: pieces already on disk fit this layout and stay.
+
+    ``length`` -1: unknown.  No event comes back; a disk that refuses shows when pieces come.
+    """
+
+    task: TaskId
+    length: int
+    piece_size: int
+    validator: str
+    keep: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FetchPiece:
+    """Get one piece from the parent in ``offer`` onto the disk, and hash it on the way.
+
+    ``size`` is the content length to expect, -1 unknown.  Comes back as ``PieceFetched`` or
+    ``PieceFailed``.
+    """
+
+    fetch: FetchId
+    offer: PieceOffer
+    size: int
+    stall_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeepPiece:
+    """The piece on disk is right: remember that across crashes, and serve it."""
+
+    piece: PieceIndex
+    size: int
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class DropPiece:
+    """A piece thought right is not: serve it no longer."""
+
+    piece: PieceIndex
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Verify the whole file and put it under the user's name; ``md5`` empty: pieces suffice.
+
+    Comes back as ``Published`` or ``PublishFailed``.
+    """
+
+    length: int
+    md5: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Say something to whoever watches."""
+
+    milestone: Milestone
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The download is over; the last effect of the engine.
+
+    ``reason`` is 0, a ``BackSourceReason``, or one plus 1000 where going back was forbidden.
+    """
+
+    code: FailCode
+    reason: int
+    message: str
+    length: int
+
+
+DownloadEffect: TypeAlias = (
+    Send
+    | LayOut
+    | FetchPiece
+    | KeepPiece
+    | DropPiece
+    | ReadOrigin
+    | CancelFetch
+    | Publish
+    | Tell
+    | Finish
+)
+
+
+# --- a supernode ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Reply to an exchange."""
+
+    exchange: ExchangeId
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class HashPiece:
+    """Compute the MD5 of a wrapped piece of the supernode's own copy; see ``PieceHashed``."""
+
+    task: TaskId
+    piece: PieceIndex
+    piece_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetTask:
+    """Nobody wants this task any more; its files may stay as a cache."""
+
+    task: TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class Ban:
+    """A peer is no longer offered as a parent."""
+
+    task: TaskId
+    peer: PeerId
+    why: str
+
+
+SupernodeEffect: TypeAlias = Answer | ReadOrigin | CancelFetch | HashPiece | ForgetTask | Ban

@@ -1,0 +1,239 @@
+"""All that can happen to the download and supernode engines.
+
+The world's failures are events, not exceptions.  The peer server's vocabulary is small and its
+own: ``uploads``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from .ids import ExchangeId, FetchId, PieceIndex, TaskId
+    from .messages import Reply, Request
+    from .piece import Digest
+
+
+class FetchFailure(Enum):
+    """Why a piece did not come from a parent."""
+
+    UNREACHABLE = auto()
+    """No connection, or it broke."""
+    NOT_FOUND = auto()
+    """The parent does not have it: 404, 416 or 500."""
+    REFUSED = auto()
+    """The parent answered anything else that is not 2xx."""
+    SHORT = auto()
+    """The body ended early or is not a wrapped piece."""
+    STALLED = auto()
+    """No byte came for the time allowed."""
+    STORE_FULL = auto()
+    """Our own disk is full."""
+    STORE_FAILED = auto()
+    """Our own disk refused."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Tell whether this host, and not the parent, is to blame."""
+        return self in (FetchFailure.STORE_FULL, FetchFailure.STORE_FAILED)
+
+
+class OriginFailure(Enum):
+    """Why an origin read ended before its time."""
+
+    UNREACHABLE = auto()
+    """No name, no connection, bad TLS, or the connection broke before the head."""
+    STATUS = auto()
+    """The origin answered with a status that is not a download (404, 403, 500, ...)."""
+    CHANGED = auto()
+    """The content is no longer what it was: another validator, length, or no range where asked."""
+    BAD_ANSWER = auto()
+    """A head that contradicts itself or the request, or an encoded body."""
+    SHORT = auto()
+    """The body ended before the length that the head promised."""
+    STALLED = auto()
+    """No byte came for the time allowed."""
+    STORE_FULL = auto()
+    """Our own disk is full."""
+    STORE_FAILED = auto()
+    """Our own disk refused."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Tell whether this host, and not the origin, is to blame."""
+        return self in (OriginFailure.STORE_FULL, OriginFailure.STORE_FAILED)
+
+    @property
+    def is_final(self) -> bool:
+        """Tell whether asking again soon cannot help."""
+        return self in (OriginFailure.STATUS, OriginFailure.BAD_ANSWER) or self.is_ours
+
+
+# --- origin reads: a supernode's, and a peer's that goes back to the source -----------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OriginOpened:
+    """The head came.  ``length`` of the whole file, -1 unknown; ``ranged``: ranges are honoured.
+
+    ``piece_size`` is what the pieces of this read are cut to.  ``validator`` is a strong ETag,
+    else the Last-Modified date, else empty.
+    """
+
+    fetch: FetchId
+    length: int
+    piece_size: int
+    ranged: bool
+    validator: str
+
+
+@dataclass(frozen=True, slots=True)
+class OriginPieceStored:
+    """One piece of a read is on disk."""
+
+    fetch: FetchId
+    piece: PieceIndex
+    size: int
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class OriginEnded:
+    """The read is complete; ``length`` is that of the whole file when the read reached its end.
+
+    ``md5`` is the content's (hex), if the effect asked for it and the read covered the file.
+    """
+
+    fetch: FetchId
+    length: int
+    md5: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OriginFailed:
+    """The read ended before its time.  ``status`` is the HTTP status, 0 without one."""
+
+    fetch: FetchId
+    failure: OriginFailure
+    reason: str
+    status: int = 0
+
+
+OriginEvent: TypeAlias = OriginOpened | OriginPieceStored | OriginEnded | OriginFailed
+
+
+# --- a download -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPiece:
+    """A piece that an earlier run left on disk and whose bytes were hashed again just now."""
+
+    piece: PieceIndex
+    size: int
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The first event of a download; the rest of it is what an earlier run left, if anything."""
+
+    held: tuple[HeldPiece, ...] = ()
+    length: int = -1
+    piece_size: int = 0
+    validator: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """A supernode answered."""
+
+    exchange: ExchangeId
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeFailed:
+    """No usable answer: no connection, no bytes in time, or bytes that make no sense."""
+
+    exchange: ExchangeId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PieceFetched:
+    """The bytes of a piece are on disk; ``digest`` is in the form of the one expected.
+
+    ``size`` counts content bytes.  Without an expected digest it is a SHA-256.
+    """
+
+    fetch: FetchId
+    size: int
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class PieceFailed:
+    """A parent did not deliver."""
+
+    fetch: FetchId
+    failure: FetchFailure
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The file stands under the user's name, complete and verified."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishFailed:
+    """The file could not be verified or put in place; nothing stands under the user's name."""
+
+    reason: str
+    mismatch: bool = False
+    no_space: bool = False
+
+
+DownloadEvent: TypeAlias = (
+    Started
+    | Replied
+    | ExchangeFailed
+    | PieceFetched
+    | PieceFailed
+    | OriginEvent
+    | Published
+    | PublishFailed
+)
+
+
+# --- a supernode ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """A peer asks.  The answer may be held until there is something to say."""
+
+    exchange: ExchangeId
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The connection of an exchange that is still unanswered is gone."""
+
+    exchange: ExchangeId
+
+
+@dataclass(frozen=True, slots=True)
+class PieceHashed:
+    """The MD5 (hex) of a wrapped piece of the supernode's own copy."""
+
+    task: TaskId
+    piece: PieceIndex
+    md5: str
+
+
+SupernodeEvent: TypeAlias = Requested | Dropped | OriginEvent | PieceHashed

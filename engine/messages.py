@@ -1,0 +1,226 @@
+"""What a peer and a supernode say to each other, whatever the bytes look like (protocol 1).
+
+``wire.v1`` turns these into Dragonfly's HTTP exchanges and back.  A request is answered by
+exactly one reply.  Fields that Dragonfly does not know (``digest_form``, ``digest``,
+``validator``) travel where v1 programs ignore them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, TypeAlias
+
+from .ids import NO_PEER
+from .piece import NO_DIGEST, Digest
+
+if TYPE_CHECKING:
+    from .ids import PeerId, PieceIndex, TaskId
+
+
+class Code(IntEnum):
+    """Result codes of the v1 envelope (protocol 1.7)."""
+
+    SUCCESS = 200
+    NOT_FOUND = 404
+    SYSTEM_ERROR = 500
+    BAD_PARAMETER = 501
+    TARGET_NOT_FOUND = 502
+    PEER_FINISH = 600
+    PEER_CONTINUE = 601
+    PEER_WAIT = 602
+    PEER_LIMITED = 603
+    CDN_FAILED = 604
+    UNKNOWN_ERROR = 605
+    TASK_CONFLICT = 606
+    URL_UNREACHABLE = 607
+    NEED_AUTH = 608
+    WAIT_AUTH = 609
+    SOURCE_ERROR = 610
+    REPORT_OK = 611
+    LEAVE_OK = 612
+
+
+class PullStatus(IntEnum):
+    """Where a peer stands with its task when it pulls (protocol 1.2)."""
+
+    START = 700
+    RUNNING = 701
+    FINISHED = 702
+
+
+class PullResult(IntEnum):
+    """What became of the piece named in a pull (protocol 1.2)."""
+
+    FAILED = 500
+    SUCCESS = 501
+    INVALID = 502
+    SEMI_SUCCESS = 503
+
+
+class DigestForm(IntEnum):
+    """Which piece digest a peer asks for: MD5 of the wrapped piece, or SHA-256 of its content."""
+
+    MD5_WRAPPED = 0
+    SHA256 = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """A peer wants a file.  ``port`` 0: it serves nobody.  ``headers`` are ``k:v`` lines."""
+
+    raw_url: str
+    task_url: str
+    peer: PeerId
+    ip: str
+    host_name: str
+    port: int
+    path: str
+    version: str = ""
+    node_host: str = ""
+    md5: str = ""
+    identifier: str = ""
+    call_system: str = ""
+    headers: tuple[str, ...] = ()
+    dfdaemon: bool = False
+    insecure: bool = False
+    root_cas: tuple[str, ...] = ()
+    digest_form: DigestForm = DigestForm.MD5_WRAPPED
+
+
+@dataclass(frozen=True, slots=True)
+class PullPieces:
+    """A peer asks for work, and may say what became of one piece got from ``parent``."""
+
+    task: TaskId
+    peer: PeerId
+    status: PullStatus
+    result: PullResult
+    parent: PeerId = NO_PEER
+    piece: PieceIndex | None = None
+    piece_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReportPiece:
+    """``peer`` holds ``piece`` on its disk, verified, and can serve it."""
+
+    task: TaskId
+    peer: PeerId
+    parent: PeerId
+    piece: PieceIndex
+    piece_size: int
+    digest: Digest = NO_DIGEST
+
+
+@dataclass(frozen=True, slots=True)
+class ReportPieceError:
+    """``peer`` got a bad or missing piece from ``parent``; ``kind`` as in protocol 1.6."""
+
+    task: TaskId
+    peer: PeerId
+    parent: PeerId
+    kind: str
+    parent_ip: str = ""
+    piece: PieceIndex | None = None
+    piece_size: int = 0
+    real_md5: str = ""
+    expected_md5: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveTask:
+    """The peer server no longer serves this download (protocol 1.5)."""
+
+    task: TaskId
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class ReportMetrics:
+    """How a finished download went (protocol 1.6)."""
+
+    task: TaskId
+    peer: PeerId
+    ip: str
+    port: int
+    success: bool
+    duration_s: float
+    length: int
+    back_source_reason: str = "0"
+    call_system: str = ""
+
+
+Request: TypeAlias = (
+    Register | PullPieces | ReportPiece | ReportPieceError | LeaveTask | ReportMetrics
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PieceOffer:
+    """Take ``piece`` from ``parent``: ``GET http://host:port/path``.
+
+    ``md5`` is ``<hex>:<wrapped length>`` or empty; ``sha256`` is hex or empty.
+    """
+
+    piece: PieceIndex
+    parent: PeerId
+    host: str
+    port: int
+    path: str
+    piece_size: int
+    md5: str = ""
+    sha256: str = ""
+    down_link_kb_per_s: int = 0
+
+    @property
+    def digest(self) -> Digest:
+        """The strongest digest on offer, empty if there is none."""
+        if self.sha256:
+            return Digest(f"sha256:{self.sha256}")
+        return Digest(f"md5:{self.md5.partition(':')[0]}") if self.md5 else NO_DIGEST
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The task exists.  ``length`` -1: unknown.  ``validator``: the origin's ETag or date."""
+
+    task: TaskId
+    length: int
+    piece_size: int
+    cdn_source: str = "supernode"
+    digest_form: DigestForm = DigestForm.MD5_WRAPPED
+    validator: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PiecesOffered:
+    """Code 601: all pieces this peer should be fetching, those under way listed again."""
+
+    offers: tuple[PieceOffer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCompleted:
+    """Code 600: the peer has all.  ``md5`` of the content or empty; length of the wrapped file."""
+
+    md5: str
+    wrapped_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """A report was taken: code 200, 611 or 612."""
+
+    code: Code = Code.SUCCESS
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Anything else, 602 "wait" included."""
+
+    code: Code
+    message: str = ""
+
+
+Reply: TypeAlias = Registered | PiecesOffered | TaskCompleted | Acknowledged | Refused
