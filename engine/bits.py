@@ -1,0 +1,37 @@
+"""Sets of small numbers as Python integers: bit ``n`` set means ``n`` is in the set.
+
+An AND of a thousand members takes about 0.1 us, which is what makes a central scheduler in plain
+Python possible (performance 3.3).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from random import Random
+
+
+def lowest(mask: int) -> int:
+    """Return the smallest number in a set that is not empty."""
+    return (mask & -mask).bit_length() - 1
+
+
+def draw(mask: int, rng: Random) -> int:
+    """Return some number in a set that is not empty.
+
+    The draw picks a place and takes the next member above it, so members behind gaps are
+    likelier; schedulers need variety, not fairness.
+    """
+    place = int(rng.random() * mask.bit_length())
+    above = mask >> place
+    return place + (above & -above).bit_length() - 1
+
+
+def each(mask: int) -> Iterator[int]:
+    """Yield the numbers in a set, ascending."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low

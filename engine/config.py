@@ -1,0 +1,111 @@
+"""What can be tuned: frozen, validated when made, recorded in traces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .errors import ConfigError
+from .piece import PieceSizePolicy
+
+if TYPE_CHECKING:
+    from .effects import NodeAddress
+    from .ids import PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class SupernodeConfig:
+    """Settings of a ``SupernodeEngine``.
+
+    ``ip`` is where peers reach the supernode when a registration does not say by which name it
+    came.  Slots: pieces a peer may upload and download at once, and pieces the supernode itself
+    may upload at once in one task; best about ``supernode rate / (peer rate / down_slots)``
+    (performance 2.2, J).  ``rare_copies``: the supernode uploads only pieces of which peers have
+    at most so many copies.  ``hold_s``: how long a pull with nothing to do is held; v1 clients
+    give up after 5 s.
+    """
+
+    ip: str = "127.0.0.1"
+    download_port: int = 8001
+    piece_size_policy: PieceSizePolicy = PieceSizePolicy.ADAPTIVE
+    up_slots: int = 2
+    down_slots: int = 2
+    cdn_up_slots: int = 20
+    rare_copies: int = 1
+    hold_s: float = 2.0
+    register_hold_s: float = 4.0
+    peer_silence_s: float = 15.0
+    task_expire_s: float = 180.0
+    origin_retries: int = 5
+    origin_backoff_s: float = 0.5
+    fail_access_s: float = 180.0
+    ban_after: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("up_slots", "down_slots", "cdn_up_slots", "ban_after"):
+            _at_least(name, getattr(self, name), 1)
+        for name in ("rare_copies", "origin_retries"):
+            _at_least(name, getattr(self, name), 0)
+        for name in ("hold_s", "register_hold_s", "peer_silence_s", "task_expire_s"):
+            _positive(name, getattr(self, name))
+        for name in ("origin_backoff_s", "fail_access_s"):
+            _positive(name, getattr(self, name))
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadConfig:
+    """Settings of a ``DownloadEngine``: one file on one peer.
+
+    ``port`` 0: this peer serves nobody.  ``nodes`` empty: no supernode, all comes from the
+    origin.  ``down_slots`` is what the peer itself allows; a supernode may give less.
+    ``origin_streams`` parallel reads of ``origin_span_bytes`` each when the origin honours
+    ranges.  ``idle_s``: with no piece in flight and none arriving for so long, the swarm is given
+    up.  ``timeout_s`` limits the swarm's part and then the origin's part, 0: no limit.
+    """
+
+    url: str
+    task_url: str
+    peer: PeerId
+    nodes: tuple[NodeAddress, ...] = ()
+    ip: str = "127.0.0.1"
+    port: int = 0
+    path: str = ""
+    host_name: str = "localhost"
+    version: str = ""
+    md5: str = ""
+    identifier: str = ""
+    call_system: str = ""
+    headers: tuple[str, ...] = ()
+    insecure: bool = False
+    back_to_source: bool = True
+    down_slots: int = 4
+    exchange_timeout_s: float = 5.0
+    stall_timeout_s: float = 10.0
+    wait_auth_s: float = 1.0
+    piece_failures: int = 20
+    idle_s: float = 60.0
+    timeout_s: float = 0.0
+    origin_streams: int = 4
+    origin_span_bytes: int = 16 << 20
+    origin_piece_size: int = 4 << 20
+    origin_retries: int = 5
+    origin_backoff_s: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("down_slots", "origin_streams", "origin_span_bytes", "piece_failures"):
+            _at_least(name, getattr(self, name), 1)
+        _at_least("origin_retries", self.origin_retries, 0)
+        for name in ("exchange_timeout_s", "stall_timeout_s", "wait_auth_s", "origin_backoff_s"):
+            _positive(name, getattr(self, name))
+        _positive("idle_s", self.idle_s)
+        _at_least("timeout_s", self.timeout_s, 0)
+
+
+def _at_least(name: str, value: float, least: int) -> None:
+    if value < least:
+        raise ConfigError(f"{name} is {value}: expected at least {least}")
+
+
+def _positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise ConfigError(f"{name} is {value}: expected more than 0")

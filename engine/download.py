@@ -1,0 +1,443 @@
+"""One file on one peer: register, ask, fetch, verify, report; migrate, go back to the source.
+
+``LIFE`` is the whole of it; the drawing in this folder's README is made from it.  The swarm's
+part is ``swarm_client``, the origin's part is ``source``.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from itertools import count
+from math import inf
+from typing import TYPE_CHECKING, Final, assert_never
+
+from .effects import (
+    BackSourceReason,
+    DownloadEffect,
+    FailCode,
+    Finish,
+    LayOut,
+    Milestone,
+    Publish,
+    Send,
+    Tell,
+)
+from .errors import LocalProtocolError
+from .events import (
+    ExchangeFailed,
+    OriginEnded,
+    OriginFailed,
+    OriginFailure,
+    OriginOpened,
+    OriginPieceStored,
+    PieceFailed,
+    PieceFetched,
+    Published,
+    PublishFailed,
+    Replied,
+    Started,
+)
+from .holdings import Holdings
+from .ids import ExchangeId, TaskId, task_id
+from .messages import Code, DigestForm, Refused, Register, Registered
+from .source import SourceReader
+from .swarm_client import AllHeld, HostFailed, NodeLost, SwarmClient
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from random import Random
+
+    from .config import DownloadConfig
+    from .events import DownloadEvent, OriginEvent
+    from .messages import Reply
+    from .piece import PieceLayout
+    from .swarm_client import Verdict
+
+_WAIT_AUTH_TRIES: Final = 3
+_REJOINS: Final = 3
+_FORBIDDEN: Final = 1000
+
+
+class Phase(Enum):
+    """Where a download stands."""
+
+    STARTING = auto()
+    REGISTERING = auto()
+    SWARMING = auto()
+    SOURCING = auto()
+    PUBLISHING = auto()
+    REPORTING = auto()
+    """The file is in place; the supernode is still to hear of the last pieces."""
+    DONE = auto()
+
+
+class Trigger(Enum):
+    """What moves a download from phase to phase."""
+
+    REGISTER = auto()
+    REGISTERED = auto()
+    SOURCE = auto()
+    ALL_HELD = auto()
+    PUBLISHED = auto()
+    END = auto()
+
+
+LIFE: Final[Mapping[Phase, Mapping[Trigger, Phase]]] = {
+    Phase.STARTING: {
+        Trigger.REGISTER: Phase.REGISTERING,
+        Trigger.SOURCE: Phase.SOURCING,
+    },
+    Phase.REGISTERING: {
+        Trigger.REGISTERED: Phase.SWARMING,
+        Trigger.SOURCE: Phase.SOURCING,
+        Trigger.END: Phase.DONE,
+    },
+    Phase.SWARMING: {
+        Trigger.REGISTER: Phase.REGISTERING,
+        Trigger.SOURCE: Phase.SOURCING,
+        Trigger.ALL_HELD: Phase.PUBLISHING,
+        Trigger.END: Phase.DONE,
+    },
+    Phase.SOURCING: {Trigger.ALL_HELD: Phase.PUBLISHING, Trigger.END: Phase.DONE},
+    Phase.PUBLISHING: {Trigger.PUBLISHED: Phase.REPORTING, Trigger.END: Phase.DONE},
+    Phase.REPORTING: {Trigger.END: Phase.DONE},
+    Phase.DONE: {},
+}
+
+
+class DownloadEngine:
+    """The download of one file; see ``engine.Engine`` for the contract.
+
+    The first event is ``Started``, the last effect ``Finish``.  ``rng`` spreads pauses.
+    """
+
+    def __init__(self, config: DownloadConfig, rng: Random) -> None:
+        self._config, self._rng = config, rng
+        self._now = -inf
+        self._phase = Phase.STARTING
+        self._holdings = Holdings()
+        self._ids = count(1)
+        self._task = task_id(config.task_url, md5=config.md5, identifier=config.identifier)
+        self._node = 0
+        self._registering: ExchangeId | None = None
+        self._register_at = inf
+        self._auth_waits = 0
+        self._rejoins = 0
+        self._client: SwarmClient | None = None
+        self._source: SourceReader | None = None
+        self._was_registered = False
+        self._phase_until = inf
+        self._reason = BackSourceReason.NONE
+        self._md5 = config.md5
+
+    @property
+    def finished(self) -> bool:
+        """Tell whether ``Finish`` was given."""
+        return self._phase is Phase.DONE
+
+    @property
+    def phase(self) -> Phase:
+        """Where the download stands."""
+        return self._phase
+
+    @property
+    def layout(self) -> PieceLayout | None:
+        """How the file is cut, once that is known."""
+        return self._holdings.layout
+
+    @property
+    def held_bytes(self) -> int:
+        """Content bytes verified on disk."""
+        return self._holdings.size
+
+    def handle(self, event: DownloadEvent, now: float) -> list[DownloadEffect]:
+        """Take in one event."""
+        self._now = now = max(self._now, now)
+        out: list[DownloadEffect] = []
+        if self._phase is Phase.STARTING and not isinstance(event, Started):
+            raise LocalProtocolError("the first event of a download is Started")
+        match event:
+            case Started():
+                self._start(event, out)
+            case Replied(exchange, reply):
+                self._replied(exchange, reply, out)
+            case ExchangeFailed(exchange, reason):
+                if exchange == self._registering:
+                    self._next_node(reason, out)
+                elif self._client is not None:
+                    self._heed(self._client.exchange_failed(exchange, reason), out)
+            case PieceFetched():
+                if self._client is not None:
+                    self._heed(self._client.fetched(event, now, out), out)
+            case PieceFailed():
+                if self._client is not None:
+                    self._heed(self._client.fetch_failed(event, now, out), out)
+            case OriginOpened() | OriginPieceStored() | OriginEnded() | OriginFailed():
+                self._origin(event, out)
+            case Published():
+                if self._phase is Phase.PUBLISHING:
+                    self._move(Trigger.PUBLISHED)
+                    self._phase_until = now + self._config.exchange_timeout_s
+            case PublishFailed():
+                if self._phase is Phase.PUBLISHING:
+                    self._publish_failed(event, out)
+            case _:
+                assert_never(event)
+        out += self.tick(now)
+        return out
+
+    def tick(self, now: float) -> list[DownloadEffect]:
+        """Send what is to be sent, ask again what was put off, end what took too long."""
+        self._now = now = max(self._now, now)
+        out: list[DownloadEffect] = []
+        if self._phase is Phase.REGISTERING and self._register_at <= now:
+            self._register(out)
+        if self._phase in _CLIENT_PHASES and self._client is not None:
+            self._heed(self._client.tick(now, out), out)
+        if self._phase is Phase.SOURCING and self._source is not None:
+            self._source.tick(now, out)
+        if self._phase_until <= now:
+            self._out_of_time(out)
+        if self._phase is Phase.REPORTING:
+            client = self._client
+            if client is None or not client.reports_under_way:
+                self._succeed(out)
+        return out
+
+    def deadline(self) -> float:
+        """Return when ``tick`` is next needed."""
+        if self._phase is Phase.DONE:
+            return inf
+        due = self._phase_until
+        if self._phase is Phase.REGISTERING:
+            due = min(due, self._register_at)
+        if self._phase is Phase.SWARMING and self._client is not None:
+            due = min(due, self._client.deadline())
+        if self._phase is Phase.SOURCING and self._source is not None:
+            due = min(due, self._source.deadline() or inf)
+        return due
+
+    def check(self) -> None:
+        """Assert what holds between phase and parts."""
+        self._holdings.check()
+        if self._client is not None and self._phase is Phase.SWARMING:
+            self._client.check()
+        if self._phase is Phase.SOURCING:
+            assert self._source is not None
+            self._source.check()
+        if self._phase is Phase.REGISTERING:
+            assert (self._registering is not None) != (self._register_at < inf)
+        if self._phase in (Phase.PUBLISHING, Phase.REPORTING):
+            assert self._holdings.is_complete
+
+    # --- supernodes ---
+
+    def _start(self, event: Started, out: list[DownloadEffect]) -> None:
+        if self._phase is not Phase.STARTING:
+            raise LocalProtocolError("a download is started once")
+        if event.held:
+            self._holdings.lay_out(event.length, event.piece_size, event.validator)
+            for held in event.held:
+                self._holdings.keep(held.piece, held.size, held.digest)
+            text = f"{len(event.held)} pieces, {self._holdings.size} bytes of an earlier run"
+            out.append(Tell(Milestone.RESUMED, text))
+        self._limit_phase()
+        if self._config.nodes:
+            self._move(Trigger.REGISTER)
+            self._register(out)
+        else:
+            self._go_to_source(out)
+
+    def _register(self, out: list[DownloadEffect]) -> None:
+        config, node = self._config, self._config.nodes[self._node]
+        self._register_at = inf
+        self._registering = ExchangeId(next(self._ids))
+        wanted = Register(
+            raw_url=config.url,
+            task_url=config.task_url,
+            peer=config.peer,
+            ip=config.ip,
+            host_name=config.host_name,
+            port=config.port,
+            path=config.path,
+            version=config.version,
+            node_host=node.host,
+            md5=config.md5,
+            identifier="" if config.md5 else config.identifier,
+            call_system=config.call_system,
+            headers=config.headers,
+            insecure=config.insecure,
+            digest_form=DigestForm.SHA256,
+        )
+        out.append(Send(self._registering, node, wanted, config.exchange_timeout_s))
+
+    def _replied(self, exchange: ExchangeId, reply: Reply, out: list[DownloadEffect]) -> None:
+        if exchange != self._registering:
+            if self._client is not None:
+                self._heed(self._client.replied(exchange, reply, self._now, out), out)
+            return
+        self._registering = None
+        node = self._config.nodes[self._node]
+        match reply:
+            case Registered():
+                self._join(reply, out)
+            case Refused(Code.NEED_AUTH, message):
+                text = f"{node} says the origin wants authentication: {message}"
+                self._finish(FailCode.NEED_AUTH, int(BackSourceReason.NONE), text, out)
+            case Refused(Code.WAIT_AUTH) if self._auth_waits < _WAIT_AUTH_TRIES:
+                self._auth_waits += 1
+                self._register_at = self._now + self._config.wait_auth_s
+            case Refused(Code.URL_UNREACHABLE, message):
+                self._no_swarm(f"{node} cannot read the origin: {message}", out)
+            case Refused(code, message):
+                self._next_node(f"{node} answered {code.value}: {message}", out)
+            case _:
+                self._next_node(f"{node} gave an answer that is none to a registration", out)
+
+    def _join(self, registered: Registered, out: list[DownloadEffect]) -> None:
+        node = self._config.nodes[self._node]
+        self._move(Trigger.REGISTERED)
+        migrated, self._was_registered = self._was_registered, True
+        self._task = registered.task
+        fits = self._holdings.lay_out(
+            registered.length, registered.piece_size, registered.validator
+        )
+        length, size = registered.length, registered.piece_size
+        out.append(LayOut(self._task, length, size, registered.validator, keep=fits))
+        milestone = Milestone.MIGRATED if migrated else Milestone.CONNECTED
+        out.append(Tell(milestone, str(node)))
+        self._client = SwarmClient(
+            self._config, node, registered, self._holdings, self._ids, self._rng
+        )
+        self._client.begin(self._now)
+        if self._holdings.is_complete:
+            self._publish(out)
+
+    def _heed(self, verdict: Verdict, out: list[DownloadEffect]) -> None:
+        """Act on what the conversation with the supernode has come to."""
+        if verdict is None or self._phase is not Phase.SWARMING:
+            return
+        match verdict:
+            case AllHeld(md5):
+                self._md5 = self._config.md5 or md5
+                self._publish(out)
+            case HostFailed(reason, text):
+                self._stop_parts(out)
+                self._finish(FailCode.DOWNLOAD_FAILED, _FORBIDDEN + reason, text, out)
+            case NodeLost(reason, forgot):
+                self._stop_parts(out)
+                self._client = None
+                self._move(Trigger.REGISTER)
+                if forgot and self._rejoins < _REJOINS:
+                    self._rejoins += 1
+                    self._register(out)
+                else:
+                    self._next_node(reason, out)
+            case _:
+                assert_never(verdict)
+
+    def _next_node(self, reason: str, out: list[DownloadEffect]) -> None:
+        self._registering = None
+        self._node += 1
+        self._auth_waits = 0
+        if self._node < len(self._config.nodes):
+            self._register(out)
+        else:
+            self._no_swarm(reason, out)
+
+    def _no_swarm(self, reason: str, out: list[DownloadEffect]) -> None:
+        code = (
+            BackSourceReason.DOWNLOAD_FAILED
+            if self._was_registered
+            else BackSourceReason.REGISTER_FAILED
+        )
+        if not self._config.back_to_source:
+            text = f"{reason}; going back to the source is forbidden"
+            self._finish(FailCode.DOWNLOAD_FAILED, _FORBIDDEN + code, text, out)
+            return
+        self._reason = code
+        out.append(Tell(Milestone.BACK_TO_SOURCE, reason))
+        self._limit_phase()
+        self._go_to_source(out)
+
+    # --- origin ---
+
+    def _go_to_source(self, out: list[DownloadEffect]) -> None:
+        self._move(Trigger.SOURCE)
+        self._client = None
+        self._source = SourceReader(self._config, TaskId(self._task), self._holdings, self._ids)
+        layout = self._holdings.layout
+        if layout is not None and layout.length < 0:
+            self._holdings.clear()
+        if self._holdings.is_complete:
+            self._publish(out)
+        else:
+            self._source.begin(out)
+
+    def _origin(self, event: OriginEvent, out: list[DownloadEffect]) -> None:
+        if self._phase is not Phase.SOURCING or self._source is None:
+            return
+        failure = self._source.handle(event, self._now, out)
+        if failure is not None:
+            full = failure.failure is OriginFailure.STORE_FULL
+            reason = _FORBIDDEN + BackSourceReason.NO_SPACE if full else int(self._reason)
+            self._finish(FailCode.DOWNLOAD_FAILED, reason, failure.reason, out)
+        elif self._holdings.is_complete:
+            self._publish(out)
+
+    # --- the end ---
+
+    def _publish(self, out: list[DownloadEffect]) -> None:
+        self._move(Trigger.ALL_HELD)
+        self._phase_until = inf
+        self._stop_parts(out)
+        layout = self._holdings.layout
+        assert layout is not None
+        out.append(Publish(layout.length, self._md5))
+
+    def _publish_failed(self, event: PublishFailed, out: list[DownloadEffect]) -> None:
+        reason = int(self._reason)
+        if not event.mismatch:
+            code = BackSourceReason.NO_SPACE if event.no_space else BackSourceReason.WRITE_FAILED
+            reason = _FORBIDDEN + code
+        self._finish(FailCode.DOWNLOAD_FAILED, reason, event.reason, out)
+
+    def _out_of_time(self, out: list[DownloadEffect]) -> None:
+        self._phase_until = inf
+        limit = f"not done after {self._config.timeout_s:g} s"
+        match self._phase:
+            case Phase.REPORTING:
+                self._succeed(out)
+            case Phase.REGISTERING | Phase.SWARMING:
+                self._stop_parts(out)
+                self._no_swarm(limit, out)
+            case Phase.SOURCING:
+                self._stop_parts(out)
+                self._finish(FailCode.DOWNLOAD_FAILED, int(self._reason), limit, out)
+            case _:
+                raise AssertionError(f"no time limit in phase {self._phase}")
+
+    def _succeed(self, out: list[DownloadEffect]) -> None:
+        self._finish(FailCode.SUCCESS, int(self._reason), "", out)
+
+    def _finish(self, code: FailCode, reason: int, message: str, out: list[DownloadEffect]) -> None:
+        self._move(Trigger.END)
+        layout = self._holdings.layout
+        length = layout.length if layout is not None else -1
+        out.append(Finish(code, reason, message, length))
+
+    def _stop_parts(self, out: list[DownloadEffect]) -> None:
+        if self._client is not None:
+            self._client.cancel(out)
+        if self._source is not None:
+            self._source.cancel(out)
+
+    def _limit_phase(self) -> None:
+        limit_s = self._config.timeout_s
+        self._phase_until = self._now + limit_s if limit_s else inf
+
+    def _move(self, trigger: Trigger) -> None:
+        self._phase = LIFE[self._phase][trigger]
+
+
+_CLIENT_PHASES: Final = (Phase.SWARMING, Phase.PUBLISHING, Phase.REPORTING)

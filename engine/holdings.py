@@ -1,0 +1,100 @@
+"""What one download has: how its file is cut, and which pieces are verified on disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .bits import each
+from .events import HeldPiece
+from .ids import PieceIndex
+from .piece import PieceLayout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .piece import Digest
+
+
+class Holdings:
+    """The pieces of one file on this host."""
+
+    def __init__(self) -> None:
+        self.layout: PieceLayout | None = None
+        self.validator = ""
+        self._held: dict[PieceIndex, HeldPiece] = {}
+        self._mask = 0
+
+    def lay_out(self, length: int, piece_size: int, validator: str) -> bool:
+        """Cut the file so; return whether the pieces held so far fit and stay.
+
+        They fit when the cut is the same, no length contradicts another, and the origin's
+        content is not known to be another one.
+        """
+        before, layout = self.layout, PieceLayout(length, piece_size)
+        same_cut = before is not None and before.piece_size == piece_size
+        same_length = before is not None and (before.length < 0 or before.length == length)
+        same_content = not self.validator or not validator or self.validator == validator
+        fits = same_cut and same_length and same_content
+        if not fits:
+            self.clear()
+        self.layout, self.validator = layout, validator or (self.validator if fits else "")
+        return fits
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.layout, self.validator = None, ""
+        self._held.clear()
+        self._mask = 0
+
+    def keep(self, piece: PieceIndex, size: int, digest: Digest) -> None:
+        """``piece`` is verified on disk."""
+        self._held[piece] = HeldPiece(piece, size, digest)
+        self._mask |= 1 << piece
+
+    def drop(self, piece: PieceIndex) -> None:
+        """``piece`` is not what it should be."""
+        if self._held.pop(piece, None) is not None:
+            self._mask &= ~(1 << piece)
+
+    def get(self, piece: PieceIndex) -> HeldPiece | None:
+        """Return what is known of a piece that is held."""
+        return self._held.get(piece)
+
+    @property
+    def held(self) -> tuple[HeldPiece, ...]:
+        """All pieces held, in the order in which they came."""
+        return tuple(self._held.values())
+
+    @property
+    def size(self) -> int:
+        """Content bytes held."""
+        return sum(held.size for held in self._held.values())
+
+    @property
+    def is_complete(self) -> bool:
+        """Tell whether every piece is held; never while the length is unknown."""
+        layout = self.layout
+        return layout is not None and layout.length >= 0 and len(self._held) == layout.count
+
+    def missing_spans(self, most: int) -> Iterator[tuple[PieceIndex, PieceIndex]]:
+        """Yield runs of missing pieces as (first, last), each at most ``most`` pieces long."""
+        assert self.layout is not None
+        first = last = -1
+        for piece in each(~self._mask & ((1 << self.layout.count) - 1)):
+            if first >= 0 and (piece != last + 1 or piece - first >= most):
+                yield PieceIndex(first), PieceIndex(last)
+                first = piece
+            elif first < 0:
+                first = piece
+            last = piece
+        if first >= 0:
+            yield PieceIndex(first), PieceIndex(last)
+
+    def check(self) -> None:
+        """Recount."""
+        assert self._mask == sum(1 << piece for piece in self._held)
+        assert not self._held or self.layout is not None
+        if self.layout is not None and self.layout.length >= 0:
+            assert self._mask >> self.layout.count == 0
+            for held in self._held.values():
+                assert held.size == self.layout.size(held.piece)

@@ -1,0 +1,268 @@
+"""Who has what, who sends to whom, and who waits: the facts of one task, told and asked.
+
+Members and pieces are numbers, so that sets of them are integers (``bits``).  Vocabulary: a
+member *has* a piece once it is verified on its disk, *holds* it once it may serve it to others;
+a piece is *in flight* to a member from the moment it is assigned.  ``None`` as a parent is the
+supernode's own copy, the CDN.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .ids import PieceIndex
+from .messages import DigestForm
+from .picker import Picker
+
+if TYPE_CHECKING:
+    from .ids import ExchangeId, PeerId
+    from .messages import PieceOffer
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """One peer in the swarm of one task."""
+
+    index: int
+    peer: PeerId
+    host: str
+    port: int
+    path: str
+    node_host: str
+    digest_form: DigestForm
+    seen_at: float
+    has: int = 0
+    holds: int = 0
+    in_flight: int = 0
+    fetching: dict[PieceIndex, tuple[Member | None, PieceOffer]] = field(
+        default_factory=dict["PieceIndex", "tuple[Member | None, PieceOffer]"]
+    )
+    uploads: int = 0
+    shunned: int = 0
+    """Members it will not take from: they failed it."""
+    accusers: int = 0
+    """Members that failed to get a piece from it since it last delivered one."""
+    banned: bool = False
+    exchange: ExchangeId | None = None
+    """A pull that is held for it."""
+    level: int = -1
+    """Place in the queue of those who wait, 0 the most deprived; -1: does not wait."""
+
+    @property
+    def serves(self) -> bool:
+        """Tell whether others may be sent to it; port 0 means it has no peer server."""
+        return self.port > 0 and not self.banned
+
+
+class Swarm:
+    """The members of one task and the pieces among them."""
+
+    def __init__(self, up_slots: int, down_slots: int, cdn_up_slots: int) -> None:
+        self.up_slots, self.down_slots, self.cdn_up_slots = up_slots, down_slots, cdn_up_slots
+        self.members: list[Member | None] = []
+        self.by_peer: dict[PeerId, Member] = {}
+        self.picker = Picker()
+        self.cdn_holds = 0
+        self.cdn_uploads = 0
+        self.md5_known = 0
+        self.all_pieces: int | None = None  # None while the number of pieces is unknown
+        self.holders: list[int] = []  # piece -> members that hold it and serve
+        self.waiting = [0] * (down_slots + 1)  # level -> members
+        self.by_uploads = [0] * up_slots  # uploads under way -> members with a free slot
+        self._vacant: list[int] = []
+
+    # --- members ---
+
+    def add(self, member: Member) -> None:
+        """Take in a new member; its ``index`` is set here."""
+        if self._vacant:
+            member.index = self._vacant.pop()
+            self.members[member.index] = member
+        else:
+            member.index = len(self.members)
+            self.members.append(member)
+        self.by_peer[member.peer] = member
+
+    def remove(self, member: Member) -> None:
+        """Forget a member.  What others fetch from it must have been given up before."""
+        self.stop_serving(member)
+        for piece in list(member.fetching):
+            self.give_up(member, piece)
+        member.exchange = None
+        self.requeue(member)
+        assert not member.uploads
+        gone = ~(1 << member.index)
+        for other in self.by_peer.values():
+            other.shunned &= gone
+            other.accusers &= gone
+        self.members[member.index] = None
+        self._vacant.append(member.index)
+        del self.by_peer[member.peer]
+
+    def stop_serving(self, member: Member) -> None:
+        """Offer ``member`` as a parent no more; transfers under way may still end well."""
+        self._leave_uplinks(member)
+        bit = 1 << member.index
+        for piece, holders in enumerate(self.holders):
+            if holders & bit:
+                self.holders[piece] = holders & ~bit
+                self.picker.lost(PieceIndex(piece))
+        if member.serves:
+            for piece in member.fetching:
+                self.picker.lost(piece)
+        member.holds = 0
+        member.banned = True
+
+    def find(self, index: int) -> Member:
+        """Return the member with this number."""
+        member = self.members[index]
+        assert member is not None
+        return member
+
+    # --- pieces ---
+
+    def cdn_got(self, piece: PieceIndex) -> None:
+        """The supernode's own copy of ``piece`` can be given out."""
+        self._reach(piece)
+        self.cdn_holds |= 1 << piece
+
+    def missing(self, member: Member) -> int:
+        """Return the pieces that a member still needs and nobody is bringing."""
+        known = self.cdn_holds if self.all_pieces is None else self.all_pieces
+        if member.digest_form is DigestForm.MD5_WRAPPED:
+            known &= self.md5_known
+        return known & ~(member.has | member.in_flight)
+
+    def is_complete(self, member: Member) -> bool:
+        """Tell whether a member has the whole file."""
+        return self.all_pieces is not None and not self.all_pieces & ~member.has
+
+    def start(self, member: Member, piece: PieceIndex, parent: Member | None) -> None:
+        """``piece`` is in flight to ``member``; the caller adds it to ``fetching``."""
+        member.in_flight |= 1 << piece
+        if member.serves:
+            self.picker.gained(piece)
+        if parent is None:
+            self.cdn_uploads += 1
+        else:
+            self._set_uploads(parent, parent.uploads + 1)
+
+    def arrived(self, member: Member, piece: PieceIndex) -> Member | None:
+        """``member`` has ``piece``; return the parent that brought it."""
+        parent = self.give_up(member, piece)
+        member.has |= 1 << piece
+        return parent
+
+    def give_up(self, member: Member, piece: PieceIndex) -> Member | None:
+        """``piece`` is in flight no more; return the parent it was to come from."""
+        parent, _ = member.fetching.pop(piece)
+        member.in_flight &= ~(1 << piece)
+        if member.serves:
+            self.picker.lost(piece)
+        if parent is None:
+            self.cdn_uploads -= 1
+        else:
+            self._set_uploads(parent, parent.uploads - 1)
+        return parent
+
+    def holds(self, member: Member, piece: PieceIndex) -> None:
+        """``member`` can serve ``piece``."""
+        self._reach(piece)
+        bit = 1 << piece
+        member.has |= bit
+        if not member.serves or member.holds & bit:
+            return
+        member.holds |= bit
+        self.holders[piece] |= 1 << member.index
+        self.picker.gained(piece)
+        self._enter_uplinks(member)
+
+    def drops(self, member: Member, piece: PieceIndex) -> None:
+        """``member`` turned out not to hold ``piece``, or not as it should be."""
+        bit = 1 << piece
+        if member.holds & bit:
+            member.holds &= ~bit
+            self.holders[piece] &= ~(1 << member.index)
+            self.picker.lost(piece)
+
+    # --- slots and waiting ---
+
+    def requeue(self, member: Member) -> None:
+        """Place a member in the queue by how deprived it is; out of it if it does not wait."""
+        level = -1
+        if member.exchange is not None and len(member.fetching) < self.down_slots:
+            wants = self.all_pieces is None or self.all_pieces & ~(member.has | member.in_flight)
+            if wants:
+                level = len(member.fetching) + (1 if member.has else 0)
+        if level == member.level:
+            return
+        bit = 1 << member.index
+        if member.level >= 0:
+            self.waiting[member.level] &= ~bit
+        if level >= 0:
+            self.waiting[level] |= bit
+        member.level = level
+
+    @property
+    def cdn_is_free(self) -> bool:
+        """Tell whether the supernode may upload one more piece of this task."""
+        return self.cdn_uploads < self.cdn_up_slots
+
+    def is_free(self, member: Member) -> bool:
+        """Tell whether a member may upload one more piece."""
+        return member.serves and member.uploads < self.up_slots
+
+    def check(self) -> None:
+        """Recount everything from scratch."""
+        self.picker.check()
+        uploads: dict[int, int] = {}
+        copies = [0] * len(self.holders)
+        cdn_uploads = 0
+        for member in self.by_peer.values():
+            assert self.members[member.index] is member
+            assert member.in_flight == sum(1 << piece for piece in member.fetching)
+            assert not member.in_flight & member.has
+            assert member.holds & ~member.has == 0
+            for piece, (parent, _) in member.fetching.items():
+                copies[piece] += member.serves
+                if parent is None:
+                    cdn_uploads += 1
+                else:
+                    assert parent is not member
+                    uploads[parent.index] = uploads.get(parent.index, 0) + 1
+        assert cdn_uploads == self.cdn_uploads
+        for piece, holders in enumerate(self.holders):
+            held = [m.index for m in self.by_peer.values() if m.holds >> piece & 1]
+            assert holders == sum(1 << index for index in held)
+            assert self.picker.copies(PieceIndex(piece)) == copies[piece] + len(held)
+        self._check_queues(uploads)
+
+    def _check_queues(self, uploads: dict[int, int]) -> None:
+        for member in self.by_peer.values():
+            bit = 1 << member.index
+            assert member.uploads == uploads.get(member.index, 0)
+            queued = [level for level, members in enumerate(self.waiting) if members & bit]
+            assert queued == ([member.level] if member.level >= 0 else [])
+            free = [n for n, members in enumerate(self.by_uploads) if members & bit]
+            offered = self.is_free(member) and member.holds
+            assert free == ([member.uploads] if offered else [])
+
+    def _set_uploads(self, member: Member, uploads: int) -> None:
+        self._leave_uplinks(member)
+        member.uploads = uploads
+        assert uploads >= 0
+        self._enter_uplinks(member)
+
+    def _enter_uplinks(self, member: Member) -> None:
+        if member.holds and self.is_free(member):
+            self.by_uploads[member.uploads] |= 1 << member.index
+
+    def _leave_uplinks(self, member: Member) -> None:
+        if member.uploads < self.up_slots:
+            self.by_uploads[member.uploads] &= ~(1 << member.index)
+
+    def _reach(self, piece: PieceIndex) -> None:
+        self.picker.add(piece)
+        while len(self.holders) <= piece:
+            self.holders.append(0)

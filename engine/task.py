@@ -1,0 +1,319 @@
+"""One task at the supernode: its copy, its swarm, and what each member is told.
+
+Methods answer through ``out``, a list of effects that the caller hands on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .cdn import CdnCopy, CdnPhase
+from .effects import Answer, Ban, HashPiece
+from .events import OriginEnded, OriginPieceStored
+from .ids import cdn_peer_id
+from .messages import (
+    Code,
+    DigestForm,
+    PieceOffer,
+    PiecesOffered,
+    PullResult,
+    PullStatus,
+    Refused,
+    Registered,
+    TaskCompleted,
+)
+from .scheduler import Scheduler
+from .swarm import Member, Swarm
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from .config import SupernodeConfig
+    from .effects import SupernodeEffect
+    from .events import OriginEvent
+    from .ids import ExchangeId, PieceIndex, TaskId
+    from .messages import PullPieces, Register, Reply, ReportPiece
+    from .scheduler import Assignment
+
+
+class Task:
+    """Everything a supernode knows about one task."""
+
+    def __init__(
+        self, task: TaskId, wanted: Register, config: SupernodeConfig, rng: Random
+    ) -> None:
+        self.id, self.wanted, self._config = task, wanted, config
+        self.cdn = CdnCopy(task, wanted, config)
+        self.swarm = Swarm(config.up_slots, config.down_slots, config.cdn_up_slots)
+        self.active_at = 0.0
+        self.failed_at: float | None = None
+        self._scheduler = Scheduler(self.swarm, config.rare_copies, rng)
+        self._md5s: dict[PieceIndex, str] = {}
+        self._wants_md5 = False
+        self._touched: dict[Member, None] = {}
+
+    # --- members come and go ---
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether registrations can be answered: the cut of the file is known."""
+        return self.cdn.piece_size > 0
+
+    def join(self, wanted: Register, now: float, out: list[SupernodeEffect]) -> Registered:
+        """Take in a peer, or the same peer again, and tell it about the task."""
+        if (known := self.swarm.by_peer.get(wanted.peer)) is not None:
+            self._drop(known, out)
+        member = Member(
+            index=-1,
+            peer=wanted.peer,
+            host=wanted.ip,
+            port=wanted.port,
+            path=wanted.path,
+            node_host=wanted.node_host or self._config.ip,
+            digest_form=wanted.digest_form,
+            seen_at=now,
+        )
+        self.swarm.add(member)
+        if wanted.digest_form is DigestForm.MD5_WRAPPED and not self._wants_md5:
+            self._wants_md5 = True
+            out += [HashPiece(self.id, piece, self.cdn.piece_size) for piece in self.cdn.digests]
+        return Registered(
+            task=self.id,
+            length=self.cdn.length,
+            piece_size=self.cdn.piece_size,
+            digest_form=wanted.digest_form,
+            validator=self.cdn.validator,
+        )
+
+    def leave(self, member: Member, out: list[SupernodeEffect]) -> None:
+        """The member's peer server is gone: nobody is sent to it any more."""
+        self.swarm.stop_serving(member)
+        self._uplink_freed(None)
+        self._flush(out)
+
+    def sweep(self, now: float, out: list[SupernodeEffect]) -> None:
+        """Give up what silent members were fetching; forget those that are of no use."""
+        for member in list(self.swarm.by_peer.values()):
+            done = self.swarm.is_complete(member)
+            if member.exchange is not None or now - member.seen_at < self._config.peer_silence_s:
+                continue
+            if not done:
+                for piece in list(member.fetching):
+                    self._uplink_freed(self.swarm.give_up(member, piece))
+                self._uplink_freed(None)
+            if not member.serves and not member.uploads and not member.fetching:
+                self.swarm.remove(member)
+        self._flush(out)
+
+    # --- what members say ---
+
+    def pull(
+        self,
+        exchange: ExchangeId,
+        asked: PullPieces,
+        member: Member,
+        now: float,
+        out: list[SupernodeEffect],
+    ) -> None:
+        """Take in what a pull reports, then answer it now or hold it."""
+        member.seen_at = now
+        if asked.piece is not None and asked.status is PullStatus.RUNNING:
+            self._settle(member, asked, out)
+        if member.exchange is not None:
+            out.append(Answer(member.exchange, self.idle_answer(member)))
+        member.exchange = exchange
+        if asked.status is PullStatus.START and member.fetching:
+            self._touched[member] = None
+        self._serve(member)
+        self._flush(out)
+
+    def report(
+        self, said: ReportPiece, member: Member, now: float, out: list[SupernodeEffect]
+    ) -> Reply | None:
+        """Take in that a member holds a piece; the answer is ``None`` where it may be right."""
+        member.seen_at = now
+        known = self.cdn.digests.get(said.piece)
+        if known is None:
+            return None  # not ours yet, so nothing to compare with: it is offered later
+        if said.digest and said.digest != known and said.digest != f"md5:{self._md5(said.piece)}":
+            self.swarm.drops(member, said.piece)
+            return Refused(
+                Code.BAD_PARAMETER, f"piece {said.piece} is {said.digest}, expected {known}"
+            )
+        parent = None
+        if said.piece in member.fetching:
+            parent = self._delivered(member, said.piece)
+        self.swarm.holds(member, said.piece)
+        self.swarm.requeue(member)
+        self._uplink_freed(parent)
+        self._uplink_freed(member)
+        self._serve(member)
+        self._flush(out)
+        return None
+
+    def idle_answer(self, member: Member) -> Reply:
+        """Return what a pull is told when there is nothing new: the pieces under way, or wait."""
+        if self.cdn.phase is CdnPhase.FAILED:
+            return self.failure_answer()
+        if member.fetching:
+            return PiecesOffered(tuple(offer for _, offer in member.fetching.values()))
+        return Refused(Code.PEER_WAIT, "peer should wait")
+
+    def failure_answer(self) -> Refused:
+        """Return what a pull is told once the copy has failed."""
+        failure = self.cdn.failure
+        assert failure is not None
+        return Refused(Code.CDN_FAILED, f"cdn status is fail: {failure.reason}")
+
+    def accuse(
+        self, member: Member, parent: Member, piece: PieceIndex | None, out: list[SupernodeEffect]
+    ) -> None:
+        """``parent`` gave ``member`` something bad, or nothing."""
+        member.shunned |= 1 << parent.index
+        parent.accusers |= 1 << member.index
+        if piece is not None:
+            self.swarm.drops(parent, piece)
+        if parent.serves and parent.accusers.bit_count() >= self._config.ban_after:
+            self.swarm.stop_serving(parent)
+            why = f"{parent.accusers.bit_count()} peers failed to get pieces from it"
+            out.append(Ban(self.id, parent.peer, why))
+
+    # --- the copy ---
+
+    def origin(self, event: OriginEvent, now: float, out: list[SupernodeEffect]) -> None:
+        """Take in what the origin read brought, and serve whoever waited for it."""
+        out += self.cdn.handle(event, now)
+        if isinstance(event, OriginPieceStored) and event.piece in self.cdn.digests:
+            self.swarm.cdn_got(event.piece)
+            if self._wants_md5:
+                out.append(HashPiece(self.id, event.piece, self.cdn.piece_size))
+        if isinstance(event, OriginEnded) and self.cdn.phase is CdnPhase.COMPLETE:
+            self._know_length()
+        if self.swarm.all_pieces is None and self.is_open:
+            self._know_length()
+        if self.cdn.phase is CdnPhase.FAILED:
+            self.failed_at = now
+            self._answer_all(out)
+        self._uplink_freed(None)
+        self._flush(out)
+
+    def hashed(self, piece: PieceIndex, md5: str, out: list[SupernodeEffect]) -> None:
+        """The wrapped piece's MD5 is known, so v1 peers may have the piece."""
+        self._md5s[piece] = md5
+        self.swarm.md5_known |= 1 << piece
+        for member in self.swarm.by_peer.values():
+            if member.exchange is not None:
+                self._serve(member)
+        self._flush(out)
+
+    def check(self) -> None:
+        """Recount from scratch."""
+        self.cdn.check()
+        self.swarm.check()
+        assert not self._touched
+        assert self.swarm.cdn_holds == sum(1 << piece for piece in self.cdn.digests)
+        assert (self.failed_at is not None) == (self.cdn.phase is CdnPhase.FAILED)
+
+    # --- inside ---
+
+    def _settle(self, member: Member, asked: PullPieces, out: list[SupernodeEffect]) -> None:
+        piece = asked.piece
+        if piece is None or piece not in member.fetching:
+            return
+        parent, offer = member.fetching[piece]
+        if asked.result in (PullResult.SEMI_SUCCESS, PullResult.SUCCESS):
+            self._delivered(member, piece)
+        elif asked.result is PullResult.FAILED:
+            if asked.parent and asked.parent != offer.parent:
+                return
+            self.swarm.give_up(member, piece)
+            if parent is not None:
+                self.accuse(member, parent, None, out)
+            self._uplink_freed(None)
+        self._uplink_freed(parent)
+
+    def _delivered(self, member: Member, piece: PieceIndex) -> Member | None:
+        parent = self.swarm.arrived(member, piece)
+        if parent is not None:
+            parent.accusers = 0
+        return parent
+
+    def _drop(self, member: Member, out: list[SupernodeEffect]) -> None:
+        if member.exchange is not None:
+            out.append(Answer(member.exchange, Refused(Code.PEER_WAIT, "registered again")))
+        for other in list(self.swarm.by_peer.values()):
+            for piece, (parent, _) in list(other.fetching.items()):
+                if parent is member:
+                    self.swarm.give_up(other, piece)
+        self.swarm.remove(member)
+
+    def _uplink_freed(self, parent: Member | None) -> None:
+        while (found := self._scheduler.taker_from(parent)) is not None:
+            self._assign(found)
+
+    def _serve(self, member: Member) -> None:
+        self.swarm.requeue(member)
+        while (found := self._scheduler.work_for(member)) is not None:
+            self._assign(found)
+        if member.exchange is not None and self.swarm.is_complete(member):
+            self._touched[member] = None
+
+    def _assign(self, found: Assignment) -> None:
+        member, piece, parent = found
+        self.swarm.start(member, piece, parent)
+        member.fetching[piece] = parent, self._offer(member, piece, parent)
+        self.swarm.requeue(member)
+        self._touched[member] = None
+
+    def _offer(self, member: Member, piece: PieceIndex, parent: Member | None) -> PieceOffer:
+        plain = member.digest_form is DigestForm.SHA256
+        md5 = self._md5(piece)
+        layout = self.cdn.layout
+        wrapped = layout.size(piece) + 5 if layout is not None else self.cdn.piece_size
+        return PieceOffer(
+            piece=piece,
+            parent=cdn_peer_id(self._config.ip, self.id) if parent is None else parent.peer,
+            host=member.node_host if parent is None else parent.host,
+            port=self._config.download_port if parent is None else parent.port,
+            path=f"/download/{self.id[:3]}/{self.id}" if parent is None else parent.path,
+            piece_size=self.cdn.piece_size,
+            md5=f"{md5}:{wrapped}" if md5 else "",
+            sha256=self.cdn.digests[piece].removeprefix("sha256:") if plain else "",
+            down_link_kb_per_s=20480,
+        )
+
+    def _md5(self, piece: PieceIndex) -> str:
+        return self._md5s.get(piece, "")
+
+    def _know_length(self) -> None:
+        layout = self.cdn.layout
+        if layout is not None:
+            self.swarm.all_pieces = (1 << layout.count) - 1
+            for member in self.swarm.by_peer.values():
+                self.swarm.requeue(member)
+                if member.exchange is not None and self.swarm.is_complete(member):
+                    self._touched[member] = None
+
+    def _answer_all(self, out: list[SupernodeEffect]) -> None:
+        for member in self.swarm.by_peer.values():
+            if member.exchange is not None:
+                out.append(Answer(member.exchange, self.failure_answer()))
+                member.exchange = None
+                self.swarm.requeue(member)
+
+    def _flush(self, out: list[SupernodeEffect]) -> None:
+        """Answer the held pulls of all members for whom something was decided."""
+        for member in self._touched:
+            if member.exchange is None:
+                continue
+            out.append(Answer(member.exchange, self._news(member)))
+            member.exchange = None
+            self.swarm.requeue(member)
+        self._touched.clear()
+
+    def _news(self, member: Member) -> Reply:
+        if not self.swarm.is_complete(member):
+            return PiecesOffered(tuple(offer for _, offer in member.fetching.values()))
+        layout = self.cdn.layout
+        assert layout is not None
+        return TaskCompleted(self.cdn.md5, layout.wrapped_length)

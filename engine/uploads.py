@@ -1,0 +1,207 @@
+"""All that can happen to a peer server, and all that it can ask for (protocol 3).
+
+Every request carries an ``exchange`` and is answered by one ``Respond`` or one ``ServePiece``.
+Values that come from the network stay text here: the engine judges them, in v1's order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from .effects import NodeAddress
+    from .ids import ExchangeId, PeerId, PieceIndex, TaskId
+
+OCTETS: Final = "application/octet-stream"
+TEXT: Final = "text/plain; charset=utf-8"
+
+
+# --- events ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PieceRequested:
+    """``GET /peer/file/<name>``; absent headers are empty.  ``plain``: ``cdnSource: source``."""
+
+    exchange: ExchangeId
+    name: str
+    byte_range: str
+    piece: str
+    piece_size: str
+    plain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRequested:
+    """``GET /check/<name>``: a dfget is about to download ``name`` and wants it served."""
+
+    exchange: ExchangeId
+    name: str
+    data_dir: str
+    total_limit: str
+
+
+@dataclass(frozen=True, slots=True)
+class RateRequested:
+    """``GET /rate/<name>``: a dfget asks how much of the host's total limit is its own."""
+
+    exchange: ExchangeId
+    name: str
+    rate: str
+
+
+@dataclass(frozen=True, slots=True)
+class FinishReported:
+    """``GET /client/finish``: the download ended, well or not; ``node`` is its supernode."""
+
+    exchange: ExchangeId
+    name: str
+    task: TaskId
+    peer: PeerId
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class PingRequested:
+    """``GET /server/ping``."""
+
+    exchange: ExchangeId
+
+
+@dataclass(frozen=True, slots=True)
+class StatsRequested:
+    """``GET /server/stats``, which v1 does not have: what was uploaded so far, as JSON."""
+
+    exchange: ExchangeId
+
+
+@dataclass(frozen=True, slots=True)
+class UploadEnded:
+    """The answer that ``ServePiece`` asked for is over; ``bytes_sent`` of the body, head included.
+
+    Comes exactly once for each ``ServePiece``, with 0 bytes if the piece could not be served.
+    """
+
+    exchange: ExchangeId
+    bytes_sent: int
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """One download's file in the data directory.
+
+    ``age_s`` counts from the last modification.  ``in_use``: a process is writing pieces to it.
+    ``delivered``: the same file also stands under a user's name.
+    """
+
+    name: str
+    age_s: float
+    in_use: bool
+    delivered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DataSurveyed:
+    """What lies in the data directory, as ``SurveyData`` asked."""
+
+    files: tuple[FoundFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """The process is asked to end."""
+
+
+PeerServerRequest: TypeAlias = (
+    PieceRequested
+    | CheckRequested
+    | RateRequested
+    | FinishReported
+    | PingRequested
+    | StatsRequested
+)
+PeerServerEvent: TypeAlias = PeerServerRequest | UploadEnded | DataSurveyed | StopRequested
+
+
+# --- effects --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Respond:
+    """Answer an exchange with a short text."""
+
+    exchange: ExchangeId
+    status: int
+    text: str
+    content_type: str = OCTETS
+
+
+@dataclass(frozen=True, slots=True)
+class ServePiece:
+    """Answer with bytes ``first`` to ``last`` of the wrapped pieces of a download's file.
+
+    The driver looks at the file and answers 206, 404 (no file), 403 (may not be read) or 416
+    (beyond its end, or pieces that are not verified yet); see ``wire.frame.upload_parts``.
+    ``plain``: the range is one of the file itself, and nothing is wrapped.  Comes back as
+    ``UploadEnded``.
+    """
+
+    exchange: ExchangeId
+    name: str
+    first: int
+    last: int
+    piece: PieceIndex
+    piece_size: int
+    plain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LimitUploads:
+    """From now on all uploads together send no faster than this."""
+
+    rate_bytes_per_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyData:
+    """List the data directory; always comes back as ``DataSurveyed``."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveSwarm:
+    """Tell the supernode at ``node`` that ``peer`` is served no longer; nothing comes back."""
+
+    node: NodeAddress
+    task: TaskId
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteDownload:
+    """Remove the file of ``name`` and what is known about its pieces; nothing comes back."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetireServer:
+    """Make this server unknown to new dfgets, so that the next one starts another."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseServer:
+    """End the process; the last effect of the engine."""
+
+
+PeerServerEffect: TypeAlias = (
+    Respond
+    | ServePiece
+    | LimitUploads
+    | SurveyData
+    | LeaveSwarm
+    | DeleteDownload
+    | RetireServer
+    | CloseServer
+)

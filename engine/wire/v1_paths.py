@@ -1,0 +1,35 @@
+"""The calls of Dragonfly's legacy API: paths, methods, and the error of a call that cannot be."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..errors import RemoteProtocolError
+from ..messages import Code
+
+REGISTRY: Final = "/peer/registry"
+PULL: Final = "/peer/task"
+PIECE_SUCCESS: Final = "/peer/piece/suc"
+PIECE_ERROR: Final = "/peer/piece/error"
+SERVICE_DOWN: Final = "/peer/service/down"
+METRICS: Final = "/task/metrics"
+
+METHODS: Final = {
+    REGISTRY: "POST",
+    PULL: "GET",
+    PIECE_SUCCESS: "GET",
+    PIECE_ERROR: "GET",
+    SERVICE_DOWN: "GET",
+    METRICS: "POST",
+}
+
+DIGEST_HEADER: Final = "X-Damselfly-Digest"
+"""On a registration: the piece digest that a damselfly peer asks for (``sha256``)."""
+
+
+class CallError(RemoteProtocolError):
+    """A v1 call whose values cannot be; answer HTTP 200 with ``Refused(code, str(error))``."""
+
+    def __init__(self, message: str, *, code: Code = Code.BAD_PARAMETER) -> None:
+        super().__init__(message, status_hint=200)
+        self.code = code
