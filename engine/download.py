@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from .config import DownloadConfig
+    from .effects import NodeAddress
     from .events import DownloadEvent, OriginEvent
     from .messages import Reply
     from .piece import PieceLayout
@@ -125,7 +126,7 @@ class DownloadEngine:
         self._rejoins = 0
         self._client: SwarmClient | None = None
         self._source: SourceReader | None = None
-        self._was_registered = False
+        self._joined: NodeAddress | None = None
         self._phase_until = inf
         self._reason = BackSourceReason.NONE
         self._md5 = config.md5
@@ -139,6 +140,11 @@ class DownloadEngine:
     def phase(self) -> Phase:
         """Where the download stands."""
         return self._phase
+
+    @property
+    def node(self) -> NodeAddress | None:
+        """The supernode that last took a registration."""
+        return self._joined
 
     @property
     def layout(self) -> PieceLayout | None:
@@ -297,7 +303,7 @@ class DownloadEngine:
     def _join(self, registered: Registered, out: list[DownloadEffect]) -> None:
         node = self._config.nodes[self._node]
         self._move(Trigger.REGISTERED)
-        migrated, self._was_registered = self._was_registered, True
+        migrated, self._joined = self._joined is not None, node
         self._task = registered.task
         fits = self._holdings.lay_out(
             registered.length, registered.piece_size, registered.validator
@@ -348,7 +354,7 @@ class DownloadEngine:
     def _no_swarm(self, reason: str, out: list[DownloadEffect]) -> None:
         code = (
             BackSourceReason.DOWNLOAD_FAILED
-            if self._was_registered
+            if self._joined is not None
             else BackSourceReason.REGISTER_FAILED
         )
         if not self._config.back_to_source:

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING, Final, assert_never
 
 from .effects import NodeAddress
-from .errors import ConfigError, LocalProtocolError, RemoteProtocolError
+from .errors import LocalProtocolError, RemoteProtocolError
 from .ids import PieceIndex
 from .piece import MAX_PIECE_SIZE, WRAP_BYTES
 from .served import Served, ServedPhase, ServedTrigger
@@ -47,7 +46,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .ids import ExchangeId
-    from .uploads import FoundFile, PeerServerEffect, PeerServerEvent, PeerServerRequest
+    from .uploads import (
+        FoundFile,
+        PeerServerEffect,
+        PeerServerEvent,
+        PeerServerRequest,
+        UploadPolicy,
+    )
 
 _MAX_NAME_BYTES: Final = 240
 """What file systems allow (255) less the suffixes that a store appends."""
@@ -83,40 +88,6 @@ LIFE: Final[Mapping[ServerPhase, Mapping[ServerTrigger, ServerPhase]]] = {
     },
     ServerPhase.CLOSED: {},
 }
-
-
-@dataclass(frozen=True, slots=True)
-class UploadPolicy:
-    """Settings of a ``PeerServerEngine``.
-
-    ``version`` is what ``/check`` answers with; a dfget uses only a server of its own version.
-    ``up_slots``: pieces sent at once, generous because the supernode's scheduler balances.
-    ``expire_s``: how long a finished download is served after its last use.  ``alive_s``: the
-    server ends when not needed for so long; 0 or less: never.  ``partial_keep_s``: how long the
-    file of a download that was cut off is kept for the next dfget to resume.  ``drain_s``: how
-    long uploads under way may take when the server ends.
-    """
-
-    data_dir: str
-    version: str
-    up_slots: int = 64
-    expire_s: float = 180.0
-    alive_s: float = 300.0
-    survey_s: float = 15.0
-    partial_keep_s: float = 86400.0
-    drain_s: float = 10.0
-    max_downloads: int = 4096
-
-    def __post_init__(self) -> None:
-        for name in ("up_slots", "max_downloads"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 1")
-        for name in ("survey_s", "drain_s"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}: expected more than 0")
-        for name in ("expire_s", "partial_keep_s"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}: expected 0 or more")
 
 
 class PeerServerEngine:

@@ -82,6 +82,11 @@ class SupernodeEngine:
         """The tasks in memory."""
         return tuple(self._tasks)
 
+    @property
+    def peers(self) -> int:
+        """How many peers are registered, counted once in each task."""
+        return sum(len(task.swarm.by_peer) for task in self._tasks.values())
+
     def handle(self, event: SupernodeEvent, now: float) -> list[SupernodeEffect]:
         """Take in one event."""
         self._now = now = max(self._now, now)

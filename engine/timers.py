@@ -62,7 +62,7 @@ class Timers(Generic[K]):
     def pop_due(self, now: float) -> list[K]:
         """Forget and return the names whose deadline is at or before ``now``, earliest first."""
         due: list[K] = []
-        while self.next() <= now:
+        while self._live and self.next() <= now:
             key = heappop(self._heap)[2]
             del self._live[key]
             due.append(key)

@@ -1,4 +1,4 @@
-"""All that can happen to a peer server, and all that it can ask for (protocol 3).
+"""All that can happen to a peer server, all that it can ask for, and its settings (protocol 3).
 
 Every request carries an ``exchange`` and is answered by one ``Respond`` or one ``ServePiece``.
 Values that come from the network stay text here: the engine judges them, in v1's order.
@@ -9,12 +9,48 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from .errors import ConfigError
+
 if TYPE_CHECKING:
     from .effects import NodeAddress
     from .ids import ExchangeId, PeerId, PieceIndex, TaskId
 
 OCTETS: Final = "application/octet-stream"
 TEXT: Final = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class UploadPolicy:
+    """Settings of a ``PeerServerEngine``.
+
+    ``version`` is what ``/check`` answers with; a dfget uses only a server of its own version.
+    ``up_slots``: pieces sent at once, generous because the supernode's scheduler balances.
+    ``expire_s``: how long a finished download is served after its last use.  ``alive_s``: the
+    server ends when not needed for so long; 0 or less: never.  ``partial_keep_s``: how long the
+    file of a download that was cut off is kept for the next dfget to resume.  ``drain_s``: how
+    long uploads under way may take when the server ends.
+    """
+
+    data_dir: str
+    version: str
+    up_slots: int = 64
+    expire_s: float = 180.0
+    alive_s: float = 300.0
+    survey_s: float = 15.0
+    partial_keep_s: float = 86400.0
+    drain_s: float = 10.0
+    max_downloads: int = 4096
+
+    def __post_init__(self) -> None:
+        for name in ("up_slots", "max_downloads"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 1")
+        for name in ("survey_s", "drain_s"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}: expected more than 0")
+        for name in ("expire_s", "partial_keep_s"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}: expected 0 or more")
 
 
 # --- events ---------------------------------------------------------------------------------------

@@ -11,13 +11,13 @@ from urllib.parse import unquote
 import msgspec
 
 from ..errors import LocalProtocolError, RemoteProtocolError
+from .frame import decimal
 
 MAX_NAME: Final = 512
 """Characters in an identifier, a path, a host name."""
 MAX_TEXT: Final = 16384
 """Characters in a URL, a header line, a certificate, a message."""
 MAX_INT: Final = (1 << 63) - 1
-_MAX_DIGITS: Final = 19
 _SHOWN: Final = 60
 
 Fail: TypeAlias = Callable[[str], RemoteProtocolError]
@@ -86,13 +86,6 @@ def checked_text(value: str, name: str, where: str, limit: int, fail: Fail) -> s
     if not value.isprintable() and not _CONTROLS.isdisjoint(value):
         raise fail(f"{where}: {name} {value[:_SHOWN]!r}: expected no control characters")
     return value
-
-
-def decimal(text: str) -> int | None:
-    """Return the number that ``text`` writes in at most 19 ASCII digits, else ``None``."""
-    if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS:
-        return int(text)
-    return None
 
 
 @dataclass(frozen=True, slots=True)

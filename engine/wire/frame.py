@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TAIL: Final = b"\x7f"
 _CONTENT_MASK: Final = 0xFFFFFF
 _HEAD_MASK: Final = 0xFFFFFFFF
-_MAX_DIGITS: Final = 19  # what a signed 64-bit number of a Go program can have
+_MAX_DIGITS: Final = 18  # always fits the signed 64 bits of a Go program
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +133,17 @@ def parse_range(header: str) -> tuple[int, int]:
 
 def parse_number(name: str, text: str) -> int:
     """Return the number in a header such as ``pieceNum``; raises ``RemoteProtocolError`` (400)."""
-    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
+    number = decimal(text)
+    if number is None:
         raise RemoteProtocolError(f"{name} {text[:40]!r}: expected a decimal number")
-    return int(text)
+    return number
+
+
+def decimal(text: str) -> int | None:
+    """Return the number that ``text`` writes in at most 18 ASCII digits, else ``None``."""
+    if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS:
+        return int(text)
+    return None
 
 
 def _cut(layout: PieceLayout, piece: PieceIndex, begin: int, end: int, parts: list[Part]) -> None:

@@ -20,7 +20,8 @@ from ..messages import (
     Request,
 )
 from ..piece import MAX_PIECE_SIZE, WRAP_BYTES, Digest
-from .fields import MAX_NAME, checked_text, decimal, query_values
+from .fields import MAX_NAME, checked_text, query_values
+from .frame import decimal
 from .v1_bodies import decode_metrics, decode_register
 from .v1_paths import (
     METHODS,

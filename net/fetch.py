@@ -1,0 +1,315 @@
+"""One download from beginning to end: what ``dfget`` does, for any trio program.
+
+``fetch`` finds its own address, makes sure that a peer server runs, picks up what an earlier run
+left, and lets a ``DownloadEngine`` do the rest through ``Performer``.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import os
+import socket
+from dataclasses import dataclass
+from enum import Enum
+from importlib import metadata
+from random import Random
+from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import quote
+
+import trio
+
+from ..engine.config import DownloadConfig
+from ..engine.download import DownloadEngine
+from ..engine.errors import DamselflyError
+from ..engine.events import Started
+from ..engine.ids import peer_id, task_file_name, task_id, task_url
+from .host import Host
+from .http import HttpError, HttpPool
+from .origin import OriginReader
+from .peer_launch import PeerLaunch, PeerServerHandle, PeerServerRefused, ensure_peer_server
+from .peer_meta import WorkHome
+from .performer import Performer
+from .publish import PublishError, check_target
+from .store import StoreDirectory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..engine.effects import DownloadEffect, FailCode, Milestone, NodeAddress
+    from ..engine.events import DownloadEvent, HeldPiece
+    from ..engine.ids import PeerId, TaskId
+    from .store import PieceStore
+
+_log = logging.getLogger(__name__)
+_PROBE_S: Final = 1.0
+
+
+class Pattern(Enum):
+    """Where a download may take pieces from (protocol 8.1)."""
+
+    P2P = "p2p"
+    """Peers and supernode; this host serves others in turn."""
+    CDN = "cdn"
+    """What the supernode lists; this host serves nobody."""
+    SOURCE = "source"
+    """The origin alone."""
+
+
+class PrepareError(DamselflyError):
+    """The download cannot begin: the work home or the target cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRequest:
+    """What to fetch, and how.
+
+    ``target`` is where the file shall appear, ``home`` the work home, ``sign`` what makes this
+    run's names unique.  ``dropped`` names query parameters that do not belong to the content's
+    identity.  Limits in bytes per second and times in seconds, 0: none.  ``port`` 0: any.
+    """
+
+    url: str
+    target: Path
+    home: Path
+    sign: str
+    nodes: tuple[NodeAddress, ...] = ()
+    pattern: Pattern = Pattern.P2P
+    md5: str = ""
+    identifier: str = ""
+    dropped: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    back_to_source: bool = True
+    local_limit_bytes_per_s: int = 0
+    total_limit_bytes_per_s: int = 0
+    timeout_s: float = 0.0
+    alive_s: float = 300.0
+    expire_s: float = 180.0
+    ip: str = ""
+    port: int = 0
+    insecure: bool = False
+    verbose: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a download is, in content bytes; ``length`` -1: unknown."""
+
+    length: int = -1
+    held_bytes: int = 0
+    from_supernode: int = 0
+    from_peers: int = 0
+    from_origin: int = 0
+    from_disk: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a download ended; codes and reasons as in protocol 8.4."""
+
+    code: FailCode
+    reason: int
+    message: str
+    length: int
+    seconds: float
+    progress: Progress
+    task: str
+    peer: str
+
+
+class Watcher(Protocol):
+    """Whoever wants to know how it goes; both methods must return at once."""
+
+    def told(self, milestone: Milestone, text: str) -> None:
+        """Something worth a line happened."""
+        ...
+
+    def progressed(self, progress: Progress) -> None:
+        """Some piece or part came."""
+        ...
+
+
+async def fetch(request: FetchRequest, watcher: Watcher) -> Outcome:
+    """Fetch one file; nothing stands under ``request.target`` unless it is complete and verified.
+
+    Raises ``PrepareError``.  Cancelling keeps what came for the next run.
+    """
+    began = trio.current_time()
+    stores = await _prepare(request)
+    nodes = () if request.pattern is Pattern.SOURCE else request.nodes
+    ip = request.ip or await _own_ip(nodes)
+    name = task_file_name(request.target.name, request.sign)
+    async with HttpPool() as pool:
+        server = None
+        if nodes and request.pattern is Pattern.P2P:
+            server = await _peer_server(request, ip, name, pool)
+        config = _config(request, nodes, ip, server, name)
+        task = task_id(config.task_url, md5=config.md5, identifier=config.identifier)
+        store, held = await _open_store(stores, f"{name}.service", _key(request, task))
+        try:
+            performer = await _run(request, config, store, held, pool, watcher, serves=bool(server))
+            if server is not None and performer.is_published:
+                await _hand_over(server, task, config.peer, performer.node)
+        finally:
+            _leave_behind(store)
+    finish = performer.finish
+    assert finish is not None
+    return Outcome(
+        code=finish.code,
+        reason=finish.reason,
+        message=finish.message,
+        length=finish.length,
+        seconds=trio.current_time() - began,
+        progress=performer.progress,
+        task=task,
+        peer=config.peer,
+    )
+
+
+def version() -> str:
+    """Return the version by which this program's peer server and its clients know each other."""
+    return metadata.version("damselfly")
+
+
+def _config(
+    request: FetchRequest,
+    nodes: tuple[NodeAddress, ...],
+    ip: str,
+    server: PeerServerHandle | None,
+    name: str,
+) -> DownloadConfig:
+    return DownloadConfig(
+        url=request.url,
+        task_url=task_url(request.url, request.dropped),
+        peer=peer_id(ip, request.sign),
+        nodes=nodes,
+        ip=ip,
+        port=server.port if server is not None else 0,
+        path=server.path if server is not None else f"/peer/file/{quote(name)}",
+        host_name=socket.gethostname() or "localhost",
+        version=version(),
+        md5=request.md5,
+        identifier=request.identifier,
+        headers=request.headers,
+        insecure=request.insecure,
+        back_to_source=request.back_to_source,
+        timeout_s=request.timeout_s,
+    )
+
+
+async def _run(
+    request: FetchRequest,
+    config: DownloadConfig,
+    store: PieceStore,
+    held: tuple[HeldPiece, ...],
+    pool: HttpPool,
+    watcher: Watcher,
+    *,
+    serves: bool,
+) -> Performer:
+    started, progress = Started(), Progress(from_disk=sum(piece.size for piece in held))
+    if held and (layout := store.layout) is not None:
+        started = Started(held, layout.length, layout.piece_size, store.validator)
+    engine = DownloadEngine(config, Random(os.urandom(16)))
+    async with OriginReader() as reader, trio.open_nursery() as nursery:
+        performer = Performer(
+            request, progress, store, reader, pool, watcher, nursery, serves=serves
+        )
+        host: Host[DownloadEvent, DownloadEffect] = Host(engine, performer.perform)
+        performer.attach(host.post, engine)
+        host.post(started)
+        nursery.start_soon(host.run)
+        await performer.finished.wait()
+        nursery.cancel_scope.cancel()
+    return performer
+
+
+async def _prepare(request: FetchRequest) -> StoreDirectory:
+    home = WorkHome(request.home)
+    try:
+        stores = await trio.to_thread.run_sync(StoreDirectory, home.data_dir)
+        if not os.access(home.data_dir, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(home.data_dir))
+    except OSError as error:
+        text = f"cannot use the work home {home.path}: {error.filename}: {error.strerror}"
+        raise PrepareError(f"{text}; name another with --home") from error
+    try:
+        await trio.to_thread.run_sync(check_target, request.target)
+    except PublishError as error:
+        raise PrepareError(str(error)) from error
+    return stores
+
+
+async def _open_store(
+    stores: StoreDirectory, name: str, key: str
+) -> tuple[PieceStore, tuple[HeldPiece, ...]]:
+    """Return a store for this run, with the pieces of an earlier one that are still right."""
+
+    def work() -> tuple[PieceStore, tuple[HeldPiece, ...]]:
+        store = stores.find_partial(key)
+        if store is None:
+            return stores.new(name, key), ()
+        stores.adopt(store, name)
+        return store, store.rehash()
+
+    try:
+        return await trio.to_thread.run_sync(work)
+    except OSError as error:
+        raise PrepareError(f"cannot keep pieces: {error}") from error
+
+
+def _leave_behind(store: PieceStore) -> None:
+    """Close a store; without a single piece it is of no use to the next run."""
+    if store.held or store.finished_length is not None:
+        store.close()
+    else:
+        store.delete()
+
+
+def _key(request: FetchRequest, task: str) -> str:
+    """Name the content, so that a later run of the same command finds its pieces."""
+    wishes = "\n".join((task, *sorted(request.headers)))
+    return hashlib.sha256(wishes.encode()).hexdigest()
+
+
+async def _own_ip(nodes: tuple[NodeAddress, ...]) -> str:
+    """Return the address from which the first supernode that answers is reached, or nothing."""
+    for node in nodes:
+        with trio.move_on_after(_PROBE_S):
+            try:
+                stream = await trio.open_tcp_stream(node.host, node.port)
+            except OSError:
+                continue
+            async with stream:
+                return str(stream.socket.getsockname()[0])
+    return ""
+
+
+async def _peer_server(
+    request: FetchRequest, ip: str, name: str, pool: HttpPool
+) -> PeerServerHandle | None:
+    launch = PeerLaunch(
+        ip=ip,
+        home=WorkHome(request.home),
+        version=version(),
+        port=request.port,
+        total_limit_bytes_per_s=request.total_limit_bytes_per_s,
+        expire_s=request.expire_s,
+        alive_s=request.alive_s,
+        verbose=request.verbose,
+    )
+    server = await ensure_peer_server(launch, name, pool)
+    if isinstance(server, PeerServerHandle):
+        return server
+    _log.warning("no peer server, so this host serves nobody: %s", server.reason)
+    return None
+
+
+async def _hand_over(
+    server: PeerServerHandle, task: TaskId, peer: PeerId, node: NodeAddress | None
+) -> None:
+    try:
+        await server.finish(task, peer, node)
+    except (HttpError, PeerServerRefused) as error:
+        _log.warning("the peer server did not take over %s: %s", server.name, error)

@@ -1,0 +1,110 @@
+"""A non-blocking socket whose every wait has a deadline.
+
+Plain sockets and trio's ``wait_readable``/``wait_writable`` rather than trio's sockets: the
+system call is tried where it is likely to succeed, and a deadline costs something only while
+there is something to wait for.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+import trio
+from trio.lowlevel import checkpoint, wait_readable, wait_writable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+
+
+class TimedSocket:
+    """A connected TCP socket; methods raise ``OSError``, or ``trio.TooSlowError`` past a deadline.
+
+    Each call moves what it can at once and returns how much; a caller that loops thus has a
+    deadline on progress.
+    """
+
+    __slots__ = ("_sock", "fd")
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sock = sock
+        self.fd = sock.fileno()
+
+    async def receive(self, size: int, timeout_s: float = inf) -> bytes:
+        """Wait, then return at most ``size`` bytes; none at the end of the stream."""
+        while True:
+            await self._wait(wait_readable, timeout_s)
+            try:
+                return self._sock.recv(size)
+            except BlockingIOError:
+                continue
+
+    async def receive_into(self, buffer: memoryview, timeout_s: float) -> int:
+        """Fill some of ``buffer`` and return how much; 0 at the end of the stream."""
+        while True:
+            try:
+                count = self._sock.recv_into(buffer)
+            except BlockingIOError:
+                await self._wait(wait_readable, timeout_s)
+            else:
+                await checkpoint()
+                return count
+
+    async def send(self, data: bytes | memoryview, timeout_s: float) -> int:
+        """Send some of ``data`` and return how much; no checkpoint where the kernel takes it."""
+        while True:
+            try:
+                return self._sock.send(data)
+            except BlockingIOError:
+                await self._wait(wait_writable, timeout_s)
+
+    async def send_file(self, fd: int, offset: int, count: int, timeout_s: float) -> int:
+        """Send some of a file and return how much; 0: the file ends before ``offset``."""
+        while True:
+            try:
+                return os.sendfile(self.fd, fd, offset, count)
+            except BlockingIOError:
+                await self._wait(wait_writable, timeout_s)
+
+    def is_quiet(self) -> bool:
+        """Tell whether the connection is open with nothing to read, as an idle one should be."""
+        try:
+            self._sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def cork(self, on: bool) -> None:
+        """Hold back partial segments; uncorking sends what is left."""
+        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, on)
+
+    def send_eof(self) -> None:
+        """Tell the other side that nothing more will come."""
+        self._sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Close; what was sent still arrives."""
+        self._sock.close()
+
+    def abort(self) -> None:
+        """Close with a reset, so that the other side cannot take what it has for all."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self._sock.close()
+
+    async def _wait(self, ready: Callable[[int], Awaitable[None]], timeout_s: float) -> None:
+        if timeout_s == inf:
+            await ready(self.fd)
+            return
+        with trio.move_on_after(timeout_s) as scope:
+            await ready(self.fd)
+        if scope.cancelled_caught:
+            raise trio.TooSlowError

@@ -1,0 +1,79 @@
+"""Two watchers that every connection of a server shares, so that none needs a task of its own."""
+
+from __future__ import annotations
+
+import select
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+if TYPE_CHECKING:
+    from typing import Never
+
+_HUNG_UP: Final = select.EPOLLRDHUP | select.EPOLLONESHOT
+
+
+class DisconnectWatch:
+    """Cancels the scope of a connection whose client closes, or resets, while it waits.
+
+    An epoll of its own looks only for hang-ups: pipelined bytes neither wake it nor hide the
+    hang-up behind them.
+    """
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._scopes: dict[int, trio.CancelScope] = {}
+
+    def add(self, fd: int, scope: trio.CancelScope) -> None:
+        """Cancel ``scope`` once the client of ``fd`` is gone."""
+        self._scopes[fd] = scope
+        self._epoll.register(fd, _HUNG_UP)
+
+    def discard(self, fd: int) -> None:
+        """Watch ``fd`` no longer."""
+        del self._scopes[fd]
+        self._epoll.unregister(fd)
+
+    async def run(self) -> Never:
+        """Watch until cancelled."""
+        while True:
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
+            for fd, _ in self._epoll.poll(0):
+                self._scopes[fd].cancel()
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        self._epoll.close()
+
+
+class IdleConnections:
+    """Connections between requests, the one idle for longest first."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._since: dict[trio.CancelScope, float] = {}
+
+    def add(self, scope: trio.CancelScope) -> None:
+        """Cancel ``scope`` if it stays here for too long."""
+        self._since[scope] = trio.current_time()
+
+    def discard(self, scope: trio.CancelScope) -> None:
+        """Leave ``scope`` alone: its connection is at work again."""
+        self._since.pop(scope, None)
+
+    def evict_one(self) -> None:
+        """Close the connection that is idle for longest, if any is."""
+        if self._since:
+            scope = next(iter(self._since))
+            del self._since[scope]
+            scope.cancel()
+
+    async def run(self) -> Never:
+        """Close connections as their time comes, until cancelled."""
+        while True:
+            oldest_s = next(iter(self._since.values()), trio.current_time())
+            due_s = oldest_s + self._timeout_s
+            if due_s <= trio.current_time():
+                self.evict_one()
+            else:
+                await trio.sleep_until(due_s)

@@ -1,0 +1,346 @@
+"""Reading an origin over HTTP into pieces: what ``ReadOrigin`` asks for.
+
+httpx brings TLS, redirects and proxies from the environment; it is heavy to import, so that
+happens with the first read.  Bytes are gathered into blocks of at most 1 MiB, and a worker thread
+hashes and writes each block: as fast as doing it inline when that was measured, and neither a
+slow hash nor a disk that makes its writers wait holds up the loop that answers peers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from contextlib import aclosing
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self, cast
+
+import trio
+
+from ..engine.events import (
+    OriginEnded,
+    OriginFailed,
+    OriginFailure,
+    OriginOpened,
+    OriginPieceStored,
+)
+from ..engine.ids import PieceIndex
+from ..engine.piece import UNKNOWN_LENGTH, Digest, PieceLayout, PieceSizePolicy
+from .origin_head import OriginError, OriginQuery, judge, query_of
+from .publish import NO_SPACE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx
+
+    from ..engine.effects import ReadOrigin
+    from ..engine.events import OriginEvent
+    from .http.messages import Pace
+
+MAX_REDIRECTS: Final = 10
+_BLOCK_BYTES: Final = 1 << 20
+_IDLE_CONNECTIONS: Final = 32
+_IDLE_S: Final = 30.0
+_DRAIN_BYTES: Final = 64 << 10
+_SHOWN_CHARS: Final = 300
+_SECRETS: Final = re.compile(r"^([a-zA-Z][-+.a-zA-Z0-9]*://)[^/?#]*@|#.*$", re.DOTALL)
+_CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
+
+
+class Sink(Protocol):
+    """Where the content goes; ``PieceStore`` is one."""
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Write all of ``data`` at ``offset``; called in a worker thread, may raise ``OSError``."""
+        ...
+
+
+class _Flow(NamedTuple):
+    count: Callable[[int], None]
+    pace: Pace | None
+
+
+class OriginReader:
+    """Reads origins over kept-alive connections; an async context manager that closes them.
+
+    ``connect_timeout_s`` bounds name lookup, connection and TLS; ``stall_timeout_s`` any time in
+    which no byte comes.  How many reads run at once is up to the caller.
+    """
+
+    def __init__(self, *, connect_timeout_s: float = 10.0, stall_timeout_s: float = 30.0) -> None:
+        self._connect_timeout_s = connect_timeout_s
+        self._stall_timeout_s = stall_timeout_s
+        self._clients: dict[bool, httpx.AsyncClient] = {}
+        self._making = trio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close all connections; no read may be under way."""
+        for client in self._clients.values():
+            await client.aclose()
+        self._clients.clear()
+
+    async def read(
+        self,
+        effect: ReadOrigin,
+        sink: Sink,
+        post: Callable[[OriginEvent], None],
+        count: Callable[[int], None] | None = None,
+        *,
+        pace: Pace | None = None,
+    ) -> None:
+        """Do what ``effect`` says and post its events; a cancelled read posts nothing more.
+
+        ``count`` is told of body bytes as they come; ``pace`` too, and returns when more may come.
+        """
+        trail = [shown_url(effect.url)]
+        try:
+            await self._read(effect, sink, post, _Flow(count or _ignore, pace), trail)
+        except OriginError as error:
+            where = trail[0] if len(trail) == 1 else f"{trail[0]} (redirected to {trail[-1]})"
+            reason = f"GET {where} {error}"
+            post(OriginFailed(effect.fetch, error.failure, reason, error.status))
+
+    async def _read(
+        self,
+        effect: ReadOrigin,
+        sink: Sink,
+        post: Callable[[OriginEvent], None],
+        flow: _Flow,
+        trail: list[str],
+    ) -> None:
+        query = query_of(effect)
+        async with aclosing(await self._open(effect, query, trail)) as response:
+            head = judge(effect, query, response.status_code, response.headers)
+            size = effect.piece_size
+            if isinstance(size, PieceSizePolicy):
+                size = size.piece_size(head.length)
+            pieces = _PieceCutter(effect, PieceLayout(head.length, size), sink, post)
+            post(OriginOpened(effect.fetch, head.length, size, head.ranged, head.validator))
+            if head.body_bytes != 0:
+                await self._read_body(response, head.body_bytes, pieces, flow)
+            await pieces.end()
+            covered = effect.first_byte == 0 and head.length in (UNKNOWN_LENGTH, pieces.offset)
+            length = pieces.offset if head.length == UNKNOWN_LENGTH else head.length
+            post(OriginEnded(effect.fetch, length, pieces.md5() if covered else ""))
+
+    async def _open(
+        self, effect: ReadOrigin, query: OriginQuery, trail: list[str]
+    ) -> httpx.Response:
+        """Return the answer's head after redirects; its body is still to be read."""
+        client = await self._client(effect.insecure)
+        import httpx
+
+        headers = [(name.encode(), value.encode()) for name, value in query.headers]
+        try:
+            request = client.build_request("GET", effect.url, headers=headers)
+            for _ in range(MAX_REDIRECTS + 1):
+                response = await client.send(request, stream=True, follow_redirects=False)
+                if response.next_request is None:
+                    return response
+                async with aclosing(response):
+                    if int(response.headers.get("content-length", _DRAIN_BYTES)) < _DRAIN_BYTES:
+                        await response.aread()
+                request = _redirected(request, response.next_request)
+                trail.append(shown_url(str(request.url)))
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._explain(error, OriginFailure.UNREACHABLE) from error
+        raise OriginError(OriginFailure.BAD_ANSWER, f"redirects more than {MAX_REDIRECTS} times")
+
+    async def _read_body(
+        self,
+        response: httpx.Response,
+        expected: int,
+        pieces: _PieceCutter,
+        flow: _Flow,
+    ) -> None:
+        import httpx
+
+        received = 0
+        try:
+            async for chunk in response.aiter_raw():
+                flow.count(len(chunk))
+                received += len(chunk)
+                if UNKNOWN_LENGTH != expected < received:
+                    raise OriginError(
+                        OriginFailure.BAD_ANSWER, f"sent more than the {expected} bytes promised"
+                    )
+                await pieces.feed(memoryview(chunk))
+                if flow.pace is not None:
+                    await flow.pace(len(chunk))
+        except httpx.HTTPError as error:
+            raise self._explain(error, OriginFailure.SHORT) from error
+        if received < expected:
+            raise OriginError(
+                OriginFailure.SHORT, f"sent {received} of the {expected} bytes promised"
+            )
+
+    async def _client(self, insecure: bool) -> httpx.AsyncClient:
+        async with self._making:
+            if insecure not in self._clients:
+                # The import and the certificates take a tenth of a second.
+                client = await trio.to_thread.run_sync(self._make_client, insecure)
+                self._clients[insecure] = client
+            return self._clients[insecure]
+
+    def _make_client(self, insecure: bool) -> httpx.AsyncClient:
+        import httpx
+
+        tls = httpx.create_ssl_context(verify=not insecure)
+        if not insecure:
+            tls.load_default_certs()  # what this machine trusts, beside httpx's own list
+        return httpx.AsyncClient(
+            verify=tls,
+            timeout=httpx.Timeout(
+                self._stall_timeout_s, connect=self._connect_timeout_s, pool=None
+            ),
+            limits=httpx.Limits(
+                max_connections=None,
+                max_keepalive_connections=_IDLE_CONNECTIONS,
+                keepalive_expiry=_IDLE_S,
+            ),
+            # Tasks of different users share the client: what one is told must not reach another.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+            headers={"User-Agent": "damselfly"},
+        )
+
+    def _explain(
+        self, error: httpx.HTTPError | httpx.InvalidURL, broken: OriginFailure
+    ) -> OriginError:
+        """Say what an exception of httpx means; ``broken`` is what a lost connection means here."""
+        import ssl
+
+        import h11
+        import httpx
+
+        cause = _root_cause(error)
+        text = cause.strerror or str(cause) if isinstance(cause, OSError) else str(cause)
+        match error:
+            case httpx.ConnectTimeout():
+                text = f"got no connection within {self._connect_timeout_s:g} s"
+                return OriginError(OriginFailure.UNREACHABLE, text)
+            case httpx.TimeoutException():
+                text = f"stalled: no byte for {self._stall_timeout_s:g} s"
+                return OriginError(OriginFailure.STALLED, text)
+            case httpx.InvalidURL() | httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
+                return OriginError(OriginFailure.BAD_ANSWER, f"cannot be sent: {text}")
+            case _ if isinstance(cause, ssl.SSLCertVerificationError):
+                text = (
+                    f"has a certificate that is not trusted: {cause.verify_message}; have this"
+                    " machine trust its issuer, or allow insecure reads"
+                )
+                return OriginError(OriginFailure.UNREACHABLE, text)
+            case _ if broken is OriginFailure.SHORT:
+                return OriginError(broken, f"broke off: {text}")
+            case httpx.RemoteProtocolError() if isinstance(cause, h11.RemoteProtocolError):
+                return OriginError(OriginFailure.BAD_ANSWER, f"answered no valid HTTP: {text}")
+            case _:
+                return OriginError(broken, f"failed: {text}")
+
+
+class _PieceCutter:
+    """Takes the bytes of one read in order; stores them, and posts each piece that is whole."""
+
+    def __init__(
+        self,
+        effect: ReadOrigin,
+        layout: PieceLayout,
+        sink: Sink,
+        post: Callable[[OriginEvent], None],
+    ) -> None:
+        assert effect.first_byte % layout.content_size == 0, "a read begins where a piece does"
+        self.offset = effect.first_byte
+        self._piece_start = effect.first_byte
+        self._effect = effect
+        self._content_size = layout.content_size
+        self._sink = sink
+        self._post = post
+        self._blocks: list[tuple[int, memoryview]] = []
+        self._gathered = 0
+        self._sha256 = hashlib.sha256()
+        wants_md5 = effect.wants_md5 and effect.first_byte == 0
+        self._md5 = hashlib.md5(usedforsecurity=False) if wants_md5 else None
+
+    async def feed(self, data: memoryview) -> None:
+        while data:
+            room = self._piece_start + self._content_size - self.offset
+            block, data = data[:room], data[room:]
+            self._blocks.append((self.offset, block))
+            self._gathered += len(block)
+            self.offset += len(block)
+            if len(block) == room:
+                await self._complete()
+            elif self._gathered >= _BLOCK_BYTES:
+                await self._store()
+
+    async def end(self) -> None:
+        """Complete the last piece; an empty file has an empty one."""
+        if self.offset > self._piece_start or self.offset == 0:
+            await self._complete()
+
+    def md5(self) -> str:
+        """Return the digest of all bytes so far, empty if nobody wants it."""
+        return self._md5.hexdigest() if self._md5 else ""
+
+    async def _complete(self) -> None:
+        await self._store()
+        piece = PieceIndex(self._piece_start // self._content_size)
+        digest = Digest(f"sha256:{self._sha256.hexdigest()}")
+        size = self.offset - self._piece_start
+        self._piece_start, self._sha256 = self.offset, hashlib.sha256()
+        self._post(OriginPieceStored(self._effect.fetch, piece, size, digest))
+
+    async def _store(self) -> None:
+        blocks, self._blocks, self._gathered = self._blocks, [], 0
+        try:
+            await trio.to_thread.run_sync(self._hash_and_write, blocks)
+        except OSError as error:
+            full = error.errno in NO_SPACE
+            raise OriginError(
+                OriginFailure.STORE_FULL if full else OriginFailure.STORE_FAILED,
+                f"cannot be stored here: {error.strerror or error}",
+            ) from error
+
+    def _hash_and_write(self, blocks: list[tuple[int, memoryview]]) -> None:
+        for offset, block in blocks:
+            self._sha256.update(block)
+            if self._md5:
+                self._md5.update(block)
+            self._sink.write(offset, block)
+
+
+def shown_url(url: str) -> str:
+    """Return ``url`` as it may stand in messages and logs: without user, password and query."""
+    bare = _SECRETS.sub(r"\1", url)
+    path, mark, _ = bare.partition("?")
+    return _CONTROL.sub("?", path)[:_SHOWN_CHARS] + ("?..." if mark else "")
+
+
+def _redirected(request: httpx.Request, following: httpx.Request) -> httpx.Request:
+    """Return the request that follows a redirect.
+
+    httpx drops Authorization where another host is asked, and Cookie always; the user's Cookie
+    line stays as long as Authorization would.
+    """
+    here, there = request.url, following.url
+    same = (here.scheme, here.host, here.port) == (there.scheme, there.host, there.port)
+    if same and "cookie" in request.headers:
+        following.headers["Cookie"] = request.headers["Cookie"]
+    return following
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    while (cause := error.__cause__ or error.__context__) is not None:
+        if isinstance(cause, BaseExceptionGroup):
+            cause = cast("BaseExceptionGroup[BaseException]", cause).exceptions[0]
+        error = cause
+    return error
+
+
+def _ignore(_: int) -> None:
+    pass

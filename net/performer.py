@@ -1,0 +1,241 @@
+"""Performs the effects of one ``DownloadEngine``: exchanges, pieces, origin reads, disk."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, assert_never
+
+import trio
+
+from ..engine.effects import (
+    CancelFetch,
+    DropPiece,
+    FailCode,
+    FetchPiece,
+    Finish,
+    KeepPiece,
+    LayOut,
+    Milestone,
+    Publish,
+    ReadOrigin,
+    Send,
+    Tell,
+)
+from ..engine.errors import RemoteProtocolError
+from ..engine.events import ExchangeFailed, PieceFetched, Published, PublishFailed, Replied
+from ..engine.ids import is_cdn
+from ..engine.ratelimit import TokenBucket
+from ..engine.wire.v1 import decode_reply, encode_request
+from .downloader import fetch_piece
+from .http import HttpError
+from .publish import PublishError, publish
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ..engine.download import DownloadEngine
+    from ..engine.effects import DownloadEffect, NodeAddress
+    from ..engine.events import DownloadEvent
+    from ..engine.ids import FetchId
+    from .fetch import FetchRequest, Progress, Watcher
+    from .http import HttpPool
+    from .origin import OriginReader
+    from .store import PieceStore
+
+_log = logging.getLogger(__name__)
+_BURST_BYTES = 256 << 10
+_MAX_REPLY_BYTES = 4 << 20
+
+
+class Performer:
+    """The world as one download engine sees it."""
+
+    def __init__(
+        self,
+        request: FetchRequest,
+        progress: Progress,
+        store: PieceStore,
+        reader: OriginReader,
+        pool: HttpPool,
+        watcher: Watcher,
+        nursery: trio.Nursery,
+        *,
+        serves: bool,
+    ) -> None:
+        self._request, self._store, self._serves = request, store, serves
+        self._reader, self._pool = reader, pool
+        self._watcher, self._nursery = watcher, nursery
+        self._fetches: dict[FetchId, _Fetch] = {}
+        self._pace = _pacer(request)
+        self.progress = progress
+        self.node: NodeAddress | None = None
+        self.finish: Finish | None = None
+        self.finished = trio.Event()
+
+    @property
+    def is_published(self) -> bool:
+        """Tell whether the file stands under the user's name."""
+        return self.finish is not None and self.finish.code is FailCode.SUCCESS
+
+    def attach(self, post: Callable[[DownloadEvent], None], engine: DownloadEngine) -> None:
+        """Say where outcomes go, and whose progress to show."""
+        self._post, self._engine = post, engine
+
+    def perform(self, effect: DownloadEffect) -> None:
+        """Carry out one effect; what has to wait becomes a task."""
+        match effect:
+            case Send():
+                self._nursery.start_soon(self._send, effect)
+            case FetchPiece():
+                self._begin(effect.fetch, partial(self._fetch, effect))
+            case ReadOrigin():
+                self._begin(effect.fetch, partial(self._read, effect))
+            case CancelFetch(fetch):
+                if (under_way := self._fetches.get(fetch)) is not None:
+                    under_way.give_up()
+            case KeepPiece(piece, size, digest):
+                self._store.keep(piece, size, digest)
+                self._moved()
+            case DropPiece(piece):
+                self._store.drop(piece)
+            case LayOut(_, length, piece_size, validator, keep):
+                self._store.lay_out(length, piece_size, validator, keep)
+                self._moved()
+            case Publish():
+                self._nursery.start_soon(self._publish, effect)
+            case Tell(milestone, text):
+                self._tell(milestone, text)
+            case Finish():
+                self.finish = effect
+                self.finished.set()
+            case _:
+                assert_never(effect)
+
+    # --- tasks ---
+
+    async def _send(self, effect: Send) -> None:
+        call, node = encode_request(effect.request), effect.node
+        try:
+            status, _, body = await self._pool.call(
+                node.host,
+                node.port,
+                call.method,
+                call.target,
+                call.headers,
+                call.body,
+                timeout_s=effect.timeout_s,
+                max_body=_MAX_REPLY_BYTES,
+            )
+            self._post(Replied(effect.exchange, decode_reply(effect.request, status, body)))
+        except (HttpError, RemoteProtocolError) as error:
+            _log.info("%s to %s failed: %s", type(effect.request).__name__, node, error)
+            self._post(ExchangeFailed(effect.exchange, str(error)))
+
+    async def _fetch(self, effect: FetchPiece, sink: _Fetch) -> None:
+        event = await fetch_piece(effect, self._pool, sink.write, pace=self._pace)
+        if isinstance(event, PieceFetched):
+            if is_cdn(effect.offer.parent):
+                self._count(from_supernode=event.size)
+            else:
+                self._count(from_peers=event.size)
+        self._post(event)
+
+    async def _read(self, effect: ReadOrigin, sink: _Fetch) -> None:
+        def count(received: int) -> None:
+            self._count(from_origin=received)
+
+        await self._reader.read(effect, sink, self._post, count, pace=self._pace)
+
+    async def _publish(self, effect: Publish) -> None:
+        work = partial(
+            publish,
+            self._store,
+            self._request.target,
+            effect.length,
+            effect.md5,
+            keep_store=self._serves,
+        )
+        try:
+            await trio.to_thread.run_sync(work)
+        except PublishError as error:
+            failed = PublishFailed(str(error), mismatch=error.mismatch, no_space=error.no_space)
+            self._post(failed)
+        else:
+            self._post(Published())
+
+    # --- inside ---
+
+    def _begin(self, fetch: FetchId, work: Callable[[_Fetch], Awaitable[None]]) -> None:
+        self._fetches[fetch] = under_way = _Fetch(self._store)
+
+        async def run() -> None:
+            try:
+                with under_way.scope:
+                    await work(under_way)
+            finally:
+                del self._fetches[fetch]
+
+        self._nursery.start_soon(run)
+
+    def _tell(self, milestone: Milestone, text: str) -> None:
+        _log.info("%s: %s", milestone.name.lower(), text)
+        if milestone in (Milestone.CONNECTED, Milestone.MIGRATED):
+            self.node = self._engine.node
+        self._watcher.told(milestone, text)
+
+    def _count(self, *, from_supernode: int = 0, from_peers: int = 0, from_origin: int = 0) -> None:
+        now = self.progress
+        self.progress = replace(
+            now,
+            from_supernode=now.from_supernode + from_supernode,
+            from_peers=now.from_peers + from_peers,
+            from_origin=now.from_origin + from_origin,
+        )
+
+    def _moved(self) -> None:
+        layout = self._engine.layout
+        length = layout.length if layout is not None else -1
+        self.progress = replace(self.progress, length=length, held_bytes=self._engine.held_bytes)
+        self._watcher.progressed(self.progress)
+
+
+class _Fetch:
+    """One fetch under way, and the only way its bytes reach the store.
+
+    What a worker thread still writes after the fetch was given up must not land in a file that
+    has been laid out anew meanwhile.
+    """
+
+    def __init__(self, store: PieceStore) -> None:
+        self._store: PieceStore | None = store
+        self.scope = trio.CancelScope()
+
+    def give_up(self) -> None:
+        """Write no more."""
+        self._store = None
+        self.scope.cancel()
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Write to the store; ``OSError`` if the disk refuses or the fetch was given up."""
+        if (store := self._store) is None:
+            raise OSError(errno.ECANCELED, "the fetch was given up")
+        store.write(offset, data)
+
+
+def _pacer(request: FetchRequest) -> Callable[[int], Awaitable[None]] | None:
+    """Return what keeps downloads within the limits of a request, or nothing if it has none."""
+    limits = (request.local_limit_bytes_per_s, request.total_limit_bytes_per_s)
+    rate = min((limit for limit in limits if limit > 0), default=0)
+    if not rate:
+        return None
+    bucket = TokenBucket(rate, _BURST_BYTES)
+
+    async def pace(count: int) -> None:
+        wait_s = bucket.take(count, trio.current_time())
+        if wait_s > 0:
+            await trio.sleep(wait_s)
+
+    return pace

@@ -1,0 +1,180 @@
+"""The network as flows: access links and how concurrent transfers share them.
+
+A flow crosses the uplink of its sender and the downlink of its receiver; the core between them is
+never the bottleneck.  ``EqualShare`` gives a flow the smaller of its equal shares at both ends and
+looks only at the two links that a start or an end touches.  ``MaxMin`` is the exact max-min fair
+allocation, recomputed for all flows once per instant: slower, and the check on the former.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from heapq import heapify, heappop, heappush
+from math import inf
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .world import World
+
+T = TypeVar("T")
+
+
+class Link:
+    """One direction of a host's access link, and the flows that cross it now."""
+
+    __slots__ = ("flows", "rate_bytes_per_s", "share_bytes_per_s")
+
+    def __init__(self, rate_bytes_per_s: float) -> None:
+        self.rate_bytes_per_s = rate_bytes_per_s
+        self.share_bytes_per_s = rate_bytes_per_s
+        self.flows: dict[Flow, None] = {}
+
+    def join(self, flow: Flow) -> None:
+        """Let ``flow`` cross."""
+        self.flows[flow] = None
+        self.share_bytes_per_s = self.rate_bytes_per_s / len(self.flows)
+
+    def leave(self, flow: Flow) -> None:
+        """``flow`` crosses no longer."""
+        flows = self.flows
+        del flows[flow]
+        if flows:
+            self.share_bytes_per_s = self.rate_bytes_per_s / len(flows)
+
+
+class Flow:
+    """Bytes under way; made by ``Network.start``."""
+
+    __slots__ = ("alarm", "do", "down", "due", "left", "rate", "since", "size", "subject", "up")
+
+    def __init__(
+        self, up: Link, down: Link, size: int, do: Callable[[Any], object], subject: object
+    ) -> None:
+        self.up, self.down, self.size = up, down, size
+        self.do, self.subject = do, subject
+        self.left = float(size)
+        self.rate = 0.0
+        self.since = 0.0
+        self.due = inf
+        self.alarm = inf
+
+
+class Network(ABC):
+    """Moves flows over links; what differs is how a link is shared."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def start(self, up: Link, down: Link, size: int, do: Callable[[T], object], subject: T) -> Flow:
+        """Send ``size`` bytes from ``up`` to ``down``, then call ``do(subject)``."""
+        flow = Flow(up, down, size, do, subject)
+        flow.since = self._world.now
+        up.join(flow)
+        down.join(flow)
+        self._changed(up, down)
+        return flow
+
+    def cancel(self, flow: Flow) -> int:
+        """Stop ``flow`` for good, without a call; return the bytes that had come through."""
+        self._remove(flow)
+        left = flow.left - flow.rate * (self._world.now - flow.since)
+        return min(flow.size, max(0, round(flow.size - left)))
+
+    @abstractmethod
+    def _changed(self, up: Link, down: Link) -> None:
+        """Flows joined or left these links: find the rates that follow."""
+
+    def _set_rate(self, flow: Flow, rate: float) -> None:
+        now = self._world.now
+        flow.left -= flow.rate * (now - flow.since)
+        flow.since = now
+        flow.rate = rate
+        flow.due = due = now + flow.left / rate if flow.left > 0 else now
+        # An alarm that comes too early is put off when it rings: cheaper than a new one each time.
+        if due < flow.alarm:
+            flow.alarm = due
+            self._world.at(due, self._ring, flow)
+
+    def _ring(self, flow: Flow) -> None:
+        now = self._world.now
+        if flow.due <= now:
+            self._remove(flow)
+            flow.do(flow.subject)
+        elif flow.alarm <= now and flow.due < inf:
+            flow.alarm = flow.due
+            self._world.at(flow.due, self._ring, flow)
+
+    def _remove(self, flow: Flow) -> None:
+        # No alarm that still waits may find it due.
+        flow.due = flow.alarm = inf
+        flow.up.leave(flow)
+        flow.down.leave(flow)
+        self._changed(flow.up, flow.down)
+
+
+class EqualShare(Network):
+    """``rate = min(up / flows on it, down / flows on it)``; may leave capacity unused."""
+
+    def _changed(self, up: Link, down: Link) -> None:
+        for link in (up, down):
+            for flow in link.flows:
+                rate = flow.up.share_bytes_per_s
+                if flow.down.share_bytes_per_s < rate:
+                    rate = flow.down.share_bytes_per_s
+                if rate != flow.rate:
+                    self._set_rate(flow, rate)
+
+
+class MaxMin(Network):
+    """The exact max-min fair allocation by progressive filling."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._links: dict[Link, None] = {}
+        self._stale = False
+
+    def _changed(self, up: Link, down: Link) -> None:
+        for link in (up, down):
+            if link.flows:
+                self._links[link] = None
+            else:
+                self._links.pop(link, None)
+        if not self._stale:
+            self._stale = True
+            self._world.at(self._world.now, MaxMin._settle, self)
+
+    def _settle(self) -> None:
+        self._stale = False
+        for flow, rate in max_min_rates(list(self._links)).items():
+            if rate != flow.rate:
+                self._set_rate(flow, rate)
+
+
+def max_min_rates(links: list[Link]) -> dict[Flow, float]:
+    """Return the max-min fair rate of every flow on ``links``, which are all links in use.
+
+    Progressive filling: the link with the smallest share left fixes its flows at that share.
+    """
+    rates: dict[Flow, float] = {}
+    room = {link: link.rate_bytes_per_s for link in links}
+    unfixed = {link: len(link.flows) for link in links}
+    queue = [(link.share_bytes_per_s, number, link) for number, link in enumerate(links)]
+    heapify(queue)
+    while queue:
+        share, number, link = heappop(queue)
+        if not unfixed[link]:
+            continue
+        now_share = room[link] / unfixed[link]
+        if now_share > share:
+            heappush(queue, (now_share, number, link))
+            continue
+        share = min(share, now_share)
+        for flow in link.flows:
+            if flow not in rates:
+                rates[flow] = share
+                for end in (flow.up, flow.down):
+                    room[end] = max(0.0, room[end] - share)
+                    unfixed[end] -= 1
+    return rates

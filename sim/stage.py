@@ -1,0 +1,27 @@
+"""What all nodes of one run share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .control import Control
+    from .faults import Rot
+    from .host import Content
+    from .node import Watch
+    from .transfers import Transfers
+    from .world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The world and what moves in it; ``paranoid`` nodes check their engine after every call."""
+
+    world: World
+    control: Control
+    transfers: Transfers
+    content: Content
+    rot: Rot
+    watch: Watch
+    paranoid: bool
