@@ -251,3 +251,7 @@ def _parse_network(text: str) -> NetworkModel:
     if text not in [model.value for model in NetworkModel]:
         raise ConfigError(f"{text!r}: expected share or maxmin")
     return NetworkModel(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

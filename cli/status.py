@@ -7,7 +7,7 @@ import signal
 import sys
 import traceback
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ..engine.errors import ConfigError, DamselflyError
 
@@ -91,7 +91,7 @@ def _first_cause(error: BaseException) -> BaseException:
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
     if isinstance(error, BaseExceptionGroup):
-        for part in error.exceptions:
+        for part in cast("BaseExceptionGroup[BaseException]", error).exceptions:
             yield from _leaves(part)
     else:
         yield error

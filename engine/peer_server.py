@@ -56,6 +56,8 @@ if TYPE_CHECKING:
 
 _MAX_NAME_BYTES: Final = 240
 """What file systems allow (255) less the suffixes that a store appends."""
+_ANNOUNCED_KEEP_S: Final = 60.0
+"""A dfget announces a download before it can make its file: so long is given to it at least."""
 _NODE: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 
 
@@ -318,10 +320,12 @@ class PeerServerEngine:
         if self._phase is not ServerPhase.SERVING or not self._is_surveying:
             return
         self._is_surveying = False
+        in_use = {found.name: None for found in event.files if found.in_use}
         for found in event.files:
             self._found(found, out)
         for name, served in list(self._served.items()):
-            if not served.uploads and self._now - served.used_at >= self._policy.expire_s:
+            unused_s = self._now - served.used_at
+            if not served.uploads and name not in in_use and unused_s >= self._kept_s(served):
                 self._forget(name, ServedTrigger.EXPIRED, out)
         is_empty = not event.files and not self._served
         self._survey_at = inf if is_empty else self._now + self._policy.survey_s
@@ -337,6 +341,11 @@ class PeerServerEngine:
             served.used_at = self._active_at = self._now
         else:
             served.used_at = max(served.used_at, self._now - max(0.0, found.age_s))
+
+    def _kept_s(self, served: Served) -> float:
+        if served.phase is ServedPhase.GROWING:
+            return max(self._policy.expire_s, _ANNOUNCED_KEEP_S)
+        return self._policy.expire_s
 
     def _idle_at(self) -> float:
         if self._uploads or self._policy.alive_s <= 0:

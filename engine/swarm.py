@@ -183,6 +183,8 @@ class Swarm:
         bit = 1 << piece
         if member.holds & bit:
             member.holds &= ~bit
+            if not member.holds:
+                self._leave_uplinks(member)
             self.holders[piece] &= ~(1 << member.index)
             self.picker.lost(piece)
 

@@ -244,8 +244,10 @@ class SwarmClient:
 
     @property
     def _may_pull(self) -> bool:
-        free = len(self._fetches) < self._config.down_slots
-        return free and not self._pulls and not self._closing
+        if self._pulls or self._closing or len(self._fetches) >= self._config.down_slots:
+            return False
+        # A pull between two pieces must name one, says Dragonfly's supernode.
+        return self._vouches or self._last is not None or not self._fetches
 
     @property
     def _idle_until(self) -> float:
@@ -336,11 +338,12 @@ class SwarmClient:
     def _pull(
         self, offer: PieceOffer | None, result: PullResult, now: float, out: list[DownloadEffect]
     ) -> None:
+        starts = not self._started or (offer is None and not self._vouches)
         asked = PullPieces(
             task=self._registered.task,
             peer=self._config.peer,
-            status=PullStatus.RUNNING if self._started else PullStatus.START,
-            result=result if self._started else PullResult.INVALID,
+            status=PullStatus.START if starts else PullStatus.RUNNING,
+            result=PullResult.INVALID if starts else result,
             parent=offer.parent if offer else NO_PEER,
             piece=offer.piece if offer else None,
             piece_size=offer.piece_size if offer else 0,

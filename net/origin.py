@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager, suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self, cast
 
@@ -29,7 +29,7 @@ from .origin_head import OriginError, OriginQuery, judge, query_of
 from .publish import NO_SPACE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     import httpx
 
@@ -56,7 +56,7 @@ class Sink(Protocol):
 
 
 class _Flow(NamedTuple):
-    count: Callable[[int], None]
+    received: Callable[[int], None]
     pace: Pace | None
 
 
@@ -164,7 +164,7 @@ class OriginReader:
         received = 0
         try:
             async for chunk in response.aiter_raw():
-                flow.count(len(chunk))
+                flow.received(len(chunk))
                 received += len(chunk)
                 if UNKNOWN_LENGTH != expected < received:
                     raise OriginError(
@@ -319,6 +319,26 @@ def shown_url(url: str) -> str:
     bare = _SECRETS.sub(r"\1", url)
     path, mark, _ = bare.partition("?")
     return _CONTROL.sub("?", path)[:_SHOWN_CHARS] + ("?..." if mark else "")
+
+
+@asynccontextmanager
+async def _body_of(response: httpx.Response) -> AsyncGenerator[AsyncIterator[bytes]]:
+    """Give the body's chunks; afterwards the response is closed, however far it was read.
+
+    httpx reads through nested async generators, which trio wants to see ended.  With the
+    connection closed under them, they end as soon as what they had buffered is gone.
+    """
+    import httpx
+
+    chunks = response.aiter_raw()
+    try:
+        yield chunks
+    finally:
+        with trio.CancelScope(shield=True):
+            await response.aclose()
+            with suppress(httpx.HTTPError):
+                async for _ in chunks:
+                    pass
 
 
 def _redirected(request: httpx.Request, following: httpx.Request) -> httpx.Request:

@@ -66,7 +66,7 @@ class Checkers:
                 raise Violation(f"at {now!r} s, {node}: {violation}") from None
 
     def crashed(self, node: str) -> None:
-        """Forget what a dead node had under way."""
+        """Expect no more of a dead node: it fetches nothing, and uploads to nobody."""
         self._slots.crashed(node)
 
 
@@ -91,12 +91,13 @@ class RightBytes:
 
 
 class Slots:
-    """No node uploads or downloads more pieces at once than it has slots."""
+    """No living node uploads or downloads more pieces at once than it has slots."""
 
     def __init__(self, up: int, down: int, cdn_up: int) -> None:
         self._up, self._down, self._cdn_up = up, down, cdn_up
         self._parents: dict[str, dict[FetchId, str]] = {}
         self._uploads: Counter[str] = Counter()
+        self._dead: dict[str, None] = {}
 
     def see(self, node: str, event: object | None, effects: Sequence[object]) -> None:
         """Follow fetches from beginning to end."""
@@ -109,7 +110,8 @@ class Slots:
                 self._begin(node, effect.fetch, effect.offer.parent)
 
     def crashed(self, node: str) -> None:
-        """End all that ``node`` was fetching."""
+        """End all that ``node`` was fetching, and mind no longer who still counts on it."""
+        self._dead[node] = None
         for fetch in list(self._parents.get(node, ())):
             self._end(node, fetch)
 
@@ -120,7 +122,7 @@ class Slots:
         if len(fetches) > self._down:
             raise Violation(f"fetches {len(fetches)} pieces at once with {self._down} slots")
         limit = self._cdn_up if is_cdn(PeerId(parent)) else self._up
-        if self._uploads[parent] > limit:
+        if self._uploads[parent] > limit and parent not in self._dead:
             raise Violation(f"{parent} uploads {self._uploads[parent]} at once with {limit} slots")
 
     def _end(self, node: str, fetch: FetchId) -> None:

@@ -79,7 +79,7 @@ class Swarm:
             watch=self._saw if self._checkers else self._digest,
             paranoid=paranoid,
         )
-        self._supernode = self._add_supernode(stage)
+        self.supernode = self._add_supernode(stage)
         rates = enumerate(zip(scenario.ups, scenario.downs, strict=True))
         self.peers = tuple(self._add_peer(number, up, down, stage) for number, (up, down) in rates)
         self._waiting = {peer.number: None for peer in self.peers}
@@ -136,7 +136,7 @@ class Swarm:
 
     def crash_supernode(self) -> None:
         """Kill the supernode."""
-        self._supernode.crash()
+        self.supernode.crash()
 
     # --- building ---
 

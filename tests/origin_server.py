@@ -43,6 +43,8 @@ class Behaviour(TypedDict, total=False):
     """The Last-Modified header; none if empty."""
     ranges: bool
     """False: ignore Range and do not advertise it."""
+    if_range: bool
+    """False: ignore If-Range."""
     chunked: bool
     """True: no Content-Length, chunked body."""
     until_close: bool
@@ -235,8 +237,9 @@ class _Handler(BaseHTTPRequestHandler):
         status, first, end = 200, 0, len(data)
         if how.get("ranges", True):
             headers["Accept-Ranges"] = how.get("accept_ranges", "bytes")
-            current = (page.etag, headers["Last-Modified"])
-            if "range" in request and request.get("if-range", current[0]) in current:
+            current = ("", page.etag, headers["Last-Modified"])
+            wanted = request.get("if-range", "") if how.get("if_range", True) else ""
+            if "range" in request and wanted in current:
                 status, first, end = _cut(request["range"], len(data))
         if status == 416:
             headers["Content-Range"] = f"bytes */{len(data)}"

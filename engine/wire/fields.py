@@ -18,12 +18,14 @@ MAX_NAME: Final = 512
 MAX_TEXT: Final = 16384
 """Characters in a URL, a header line, a certificate, a message."""
 MAX_INT: Final = (1 << 63) - 1
+CONTROLS: Final = (*range(32), 127)
+"""Code points that no text of ours has: they would break heads and log lines."""
 _SHOWN: Final = 60
 
 Fail: TypeAlias = Callable[[str], RemoteProtocolError]
 
+_CONTROL_CHARACTERS: Final = frozenset(map(chr, CONTROLS))
 _decoder = msgspec.json.Decoder(dict[str, Any])
-_CONTROLS: Final = frozenset(chr(code) for code in (*range(32), 127))
 
 
 def go_json(value: Mapping[str, object]) -> bytes:
@@ -83,7 +85,7 @@ def checked_text(value: str, name: str, where: str, limit: int, fail: Fail) -> s
     """Return ``value`` if it is short enough and free of control characters."""
     if len(value) > limit:
         raise fail(f"{where}: {name} has {len(value)} characters: expected at most {limit}")
-    if not value.isprintable() and not _CONTROLS.isdisjoint(value):
+    if not value.isprintable() and not _CONTROL_CHARACTERS.isdisjoint(value):
         raise fail(f"{where}: {name} {value[:_SHOWN]!r}: expected no control characters")
     return value
 

@@ -21,7 +21,7 @@ from ..messages import (
     TaskCompleted,
 )
 from ..piece import MAX_PIECE_SIZE, UNKNOWN_LENGTH, WRAP_BYTES
-from .fields import MAX_INT, MAX_TEXT, Fields, go_json, json_object
+from .fields import CONTROLS, MAX_INT, MAX_TEXT, Fields, go_json, json_object
 from .v1_requests import piece_range
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ _EMPTY_TYPE: Final = "text/plain"
 _SHOWN: Final = 120
 _CODES: Final[Mapping[int, Code]] = {code.value: code for code in Code}
 _TAKEN: Final = (Code.SUCCESS, Code.REPORT_OK, Code.LEAVE_OK)
+_BLANKS: Final = dict.fromkeys(CONTROLS, " ")
 _HEX: Final = frozenset("0123456789abcdef")
 _SHA256_DIGITS: Final = 64
 
@@ -67,7 +68,7 @@ def decode_reply(request: Request, status: int, body: bytes) -> Reply:
         return Acknowledged()
     fields = Fields(where, json_object(body, where, RemoteProtocolError), RemoteProtocolError)
     number = fields.number("code", -MAX_INT, MAX_INT)
-    message = fields.text("msg", limit=MAX_TEXT)
+    message = _message(fields)
     code = _CODES.get(number)
     if code is None:
         return Refused(Code.UNKNOWN_ERROR, f"code {number} {message}".rstrip())
@@ -140,6 +141,12 @@ def _offer_keys(offer: PieceOffer) -> dict[str, object]:
 
 
 # --- reading --------------------------------------------------------------------------------------
+
+
+def _message(fields: Fields) -> str:
+    # Go's validation errors have several lines; a message is for people and never worth a failure.
+    value = fields.values.get("msg")
+    return value[:MAX_TEXT].translate(_BLANKS) if isinstance(value, str) else ""
 
 
 def _registered(data: Fields) -> Registered:

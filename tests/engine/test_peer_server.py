@@ -402,11 +402,26 @@ def test_a_download_under_way_stays_however_long_it_takes() -> None:
 def test_a_download_cut_off_is_forgotten_but_its_file_stays_for_a_while() -> None:
     played = Played(expire_s=5, partial_keep_s=100, alive_s=0)
     played.check_in("T1")
-    assert played.survey(15.0, found("T1", 15.0)) == []
+    for now in (15.0, 30.0, 45.0):
+        assert played.survey(now, found("T1", now)) == []
+        played.upload("T1")
+    played = Played(expire_s=5, partial_keep_s=100, alive_s=0)
+    played.check_in("T1")
+    assert played.survey(60.0, found("T1", 60.0)) == []
     assert played.engine.served == ()
-    assert played.survey(30.0, found("T1", 30.0)) == []
+    assert played.survey(75.0, found("T1", 75.0)) == []
     assert played.survey(100.0, found("T1", 100.0, in_use=True)) == []
     assert played.survey(120.0, found("T1", 120.0)) == [DeleteDownload("T1")]
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_file_in_use_never_expires(finished: bool) -> None:
+    played = Played(expire_s=0)
+    played.check_in("T1")
+    if finished:
+        played.finish("T1")
+    assert played.survey(100.0, found("T1", 100.0, in_use=True)) == []
+    played.upload("T1")
 
 
 def test_a_delivered_file_of_an_earlier_server_goes_when_it_expires() -> None:
@@ -420,7 +435,7 @@ def test_a_name_checked_again_is_unfinished_again() -> None:
     played.finish("T1")
     played.check_in("T1")
     assert played.survey(15.0, found("T1", 15.0, in_use=True)) == []
-    assert played.survey(40.0, found("T1", 40.0)) == [LEAVE]  # the file stays
+    assert played.survey(100.0, found("T1", 100.0)) == [LEAVE]  # the file stays
 
 
 def test_an_empty_server_surveys_nothing_until_something_comes() -> None:

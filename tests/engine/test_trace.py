@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import accumulate
 from math import inf
+from random import Random
 from types import ModuleType
 
 import msgspec
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from damselfly.engine import effects, messages
-from damselfly.engine.config import DownloadConfig
+from damselfly.engine.config import DownloadConfig, SupernodeConfig
 from damselfly.engine.effects import Answer, ForgetTask, NodeAddress, ReadOrigin, Send
 from damselfly.engine.errors import LocalProtocolError, RemoteProtocolError
 from damselfly.engine.events import (
@@ -24,13 +25,15 @@ from damselfly.engine.events import (
     HeldPiece,
     OriginFailed,
     OriginFailure,
+    OriginOpened,
+    OriginPieceStored,
     PieceFailed,
     PieceHashed,
     Requested,
     Started,
     SupernodeEvent,
 )
-from damselfly.engine.ids import ExchangeId, FetchId, PeerId, PieceIndex, TaskId
+from damselfly.engine.ids import ExchangeId, FetchId, PeerId, PieceIndex, TaskId, task_id
 from damselfly.engine.messages import (
     Code,
     PieceOffer,
@@ -41,8 +44,9 @@ from damselfly.engine.messages import (
     Refused,
     Register,
 )
-from damselfly.engine.piece import Digest, PieceSizePolicy
+from damselfly.engine.piece import NO_DIGEST, Digest, PieceSizePolicy
 from damselfly.engine.redact import Redactor
+from damselfly.engine.supernode import SupernodeEngine
 from damselfly.engine.trace import (
     ReplayMismatch,
     TraceCutOff,
@@ -322,3 +326,26 @@ def test_a_trace_with_secrets_replays():
     header, records = read_trace(chunks)
     assert header["engine"] == "echo"
     assert replay(EchoEngine(), records) == 3
+
+
+def test_a_supernodes_trace_replays_under_the_ids_of_redacted_urls():
+    url = "http://me:pw@h/f"
+    register = Register(url, url, PeerId("p"), "1.2.3.4", "h", 20000, "/p", node_host="1.2.3.9")
+    pull = PullPieces(task_id(url), PeerId("p"), PullStatus.START, PullResult.INVALID)
+    script: tuple[tuple[float, SupernodeEvent | None], ...] = (
+        (1.0, Requested(ExchangeId(1), register)),
+        (1.1, OriginOpened(FetchId(1), 3_000_000, 1 << 20, True, '"e"')),
+        (1.2, OriginPieceStored(FetchId(1), PieceIndex(0), (1 << 20) - 5, NO_DIGEST)),
+        (1.3, Requested(ExchangeId(2), pull)),
+        (9.0, None),
+    )
+    engine, chunks = SupernodeEngine(SupernodeConfig(), Random(7)), list[bytes]()
+    writer = TraceWriter(chunks.append, {"config": SupernodeConfig()})
+    for now, event in script:
+        answer = engine.tick(now) if event is None else engine.handle(event, now)
+        writer.record(now, event, answer)
+    assert task_id(url).encode() not in b"".join(chunks)
+    header, records = read_trace(chunks)
+    config = header["config"]
+    assert isinstance(config, SupernodeConfig)
+    assert replay(SupernodeEngine(config, Random(7)), records) == len(script)

@@ -330,6 +330,8 @@ def test_reports_are_taken_in_many_ways(request_: Request, body: bytes):
     [
         (START, b'{"code":777}', Refused(Code.UNKNOWN_ERROR, "code 777")),
         (START, b'{"code":-100,"msg":"x"}', Refused(Code.UNKNOWN_ERROR, "code -100 x")),
+        (START, b'{"code":501,"msg":"list:\\nport"}', Refused(Code.BAD_PARAMETER, "list: port")),
+        (START, b'{"code":602,"msg":[1]}', Refused(Code.PEER_WAIT)),
         (REGISTER, b'{"code":606,"msg":"x"}', Refused(Code.TASK_CONFLICT, "x")),
         (REGISTER, b'{"code":611}', Refused(Code.REPORT_OK)),
         (REGISTER, b'{"code":601,"data":[]}', Refused(Code.PEER_CONTINUE)),

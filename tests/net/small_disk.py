@@ -17,16 +17,17 @@ DISK_BYTES: Final = 1 << 20
 
 
 @contextlib.contextmanager
-def small_disk(mount_point: Path) -> Generator[Path]:
+def small_disk(mount_point: Path, *options: str) -> Generator[Path]:
     """Mount a small tmpfs for a while; skips the test where that is not allowed."""
     mount_point.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "damselfly-test", mount_point]
+    option = ",".join((f"size={DISK_BYTES}", *options))
+    command = ["mount", "-t", "tmpfs", "-o", option, "damselfly-test", mount_point]
     try:
         mounted = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        pytest.skip("a full disk: there is no mount command")
+        pytest.skip("a small disk: there is no mount command")
     if mounted.returncode != 0:
-        pytest.skip(f"a full disk: cannot mount a tmpfs: {mounted.stderr.strip()}")
+        pytest.skip(f"a small disk: cannot mount a tmpfs: {mounted.stderr.strip()}")
     try:
         yield mount_point
     finally:

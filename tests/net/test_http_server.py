@@ -66,7 +66,7 @@ async def test_a_connection_serves_one_request_after_another() -> None:
 
 async def test_pipelined_requests_are_answered_in_order() -> None:
     async def handler(request: HttpRequest) -> HttpResponse:
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         return HttpResponse(200, (request.target.encode(),))
 
     async with serving(handler) as port, await RawClient.connect(port) as client:
@@ -163,12 +163,18 @@ async def test_an_answer_reaches_a_client_that_is_still_sending_too_much() -> No
         assert (await client.answer())[0] == 413
 
 
+async def keep_sending(client: RawClient, data: bytes, every_s: float) -> None:
+    with trio.fail_after(5):
+        while True:
+            await client.send(data)
+            await trio.sleep(every_s)
+
+
 async def test_a_client_that_never_stops_sending_too_much_is_cut_off() -> None:
     async with serving(limits=SMALL) as port, await RawClient.connect(port) as client:
-        with trio.fail_after(5), pytest.raises(trio.BrokenResourceError):
-            await client.send(post(1 << 30))
-            while True:
-                await client.send(bytes(1 << 20))
+        await client.send(post(1 << 30))
+        with pytest.raises(trio.BrokenResourceError):
+            await keep_sending(client, bytes(1 << 20), 0)
 
 
 async def test_a_slow_head_gets_408() -> None:
@@ -180,10 +186,9 @@ async def test_a_slow_head_gets_408() -> None:
 
 async def test_a_head_must_be_complete_in_time_however_often_bytes_come() -> None:
     async with serving(limits=SMALL) as port, await RawClient.connect(port) as client:
+        await client.send(b"GET /")
         with pytest.raises(trio.BrokenResourceError):
-            for byte in b"GET /" + b"a" * 500:
-                await client.send(bytes([byte]))
-                await trio.sleep(0.02)
+            await keep_sending(client, b"a", 0.02)
 
 
 async def test_a_stalled_body_gets_408() -> None:
@@ -196,9 +201,7 @@ async def test_a_body_in_drops_gets_408() -> None:
     async with serving(limits=SMALL) as port, await RawClient.connect(port) as client:
         await client.send(post(4096))
         with pytest.raises(trio.BrokenResourceError):
-            for _ in range(200):
-                await client.send(b"a")
-                await trio.sleep(0.02)
+            await keep_sending(client, b"a", 0.02)
 
 
 async def test_a_slow_body_that_keeps_coming_is_served() -> None:
@@ -423,17 +426,20 @@ async def test_an_idle_connection_is_closed_in_silence() -> None:
 
 
 async def test_the_longest_idle_connection_makes_room() -> None:
-    async with serving(limits=ServerLimits(connections=3)) as port:
-        clients = [await RawClient.connect(port) for _ in range(3)]
-        for client in (clients[1], clients[0], clients[2]):
+    async with (
+        serving(limits=ServerLimits(connections=3)) as port,
+        await RawClient.connect(port) as first,
+        await RawClient.connect(port) as second,
+    ):
+        for client in (second, first):
             await client.send(GET)
-            assert b"connection: close" not in (await client.answer())[1] or client is clients[2]
-        assert (await ask(port))[0] == 200
-        assert await clients[2].rest() == b""
-        await clients[0].send(GET)
-        assert (await clients[0].answer())[0] == 200
-        for client in clients:
-            await client.stream.aclose()
+            assert b"connection: close" not in (await client.answer())[1]
+        async with await RawClient.connect(port), await RawClient.connect(port) as fourth:
+            await fourth.send(GET)
+            assert (await fourth.answer())[0] == 200
+            assert await second.rest() == b""
+            await first.send(GET)
+            assert (await first.answer())[0] == 200
 
 
 async def test_when_all_connections_are_busy_the_next_waits() -> None:
@@ -441,24 +447,37 @@ async def test_when_all_connections_are_busy_the_next_waits() -> None:
     async with (
         serving(holder, ServerLimits(connections=1)) as port,
         await RawClient.connect(port) as held,
-        await RawClient.connect(port) as waiting,
     ):
         await held.send(HOLD)
         await holder.started.wait()
-        await waiting.send(GET)
-        with trio.move_on_after(0.1) as too_early:
-            await waiting.answer()
-        assert too_early.cancelled_caught
-        holder.release.set()
-        _, head, body = await held.answer()
-        assert body == b"held"
-        assert b"connection: close\r\n" in head
-        assert (await waiting.answer())[2] == b"GET / 0"
+        async with await RawClient.connect(port) as waiting:
+            await waiting.send(GET)
+            with trio.move_on_after(0.1) as too_early:
+                await waiting.answer()
+            assert too_early.cancelled_caught
+            holder.release.set()
+            _, head, body = await held.answer()
+            assert body == b"held"
+            assert b"connection: close\r\n" in head
+            assert (await waiting.answer())[2] == b"GET / 0"
+
+
+class LogEvent(logging.Handler):
+    """Tells a waiting test that something was logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logged = trio.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.logged.set()
 
 
 async def test_out_of_descriptors_it_waits_and_serves_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    handler = LogEvent()
+    logging.getLogger("damselfly.net.http").addHandler(handler)
     async with serving() as port:
         sock = trio.socket.socket()
         free = os.dup(0)
@@ -468,10 +487,10 @@ async def test_out_of_descriptors_it_waits_and_serves_on(
         try:
             await sock.connect(("127.0.0.1", port))
             with trio.fail_after(5):
-                while not caplog.records:
-                    await trio.sleep(0.01)
+                await handler.logged.wait()
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            logging.getLogger("damselfly.net.http").removeHandler(handler)
         async with RawClient(trio.SocketStream(sock)) as client:
             await client.send(GET)
             assert (await client.answer())[0] == 200

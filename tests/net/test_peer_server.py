@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -483,28 +483,16 @@ async def test_a_port_given_is_tried_once(tmp_path: Path) -> None:
 
 async def test_a_port_of_v1s_choice_that_is_in_use_is_passed_over(tmp_path: Path) -> None:
     first = 15000 + int(time.time()) // 300 % 50000
-    held = [await nursery_free_listen(port) for port in (first, first + 1)]
-    try:
-        async with serving(tmp_path) as peer:
-            assert peer.port > first + 1
-            async with serving(tmp_path / "other home") as other:
-                assert peer.port != other.port
-    finally:
-        for sock in held:
-            if sock is not None:
-                sock.close()
-
-
-async def nursery_free_listen(port: int) -> socket.socket | None:
-    await trio.lowlevel.checkpoint()
-    sock = socket.socket()
-    try:
-        sock.bind((IP, port))
-    except OSError:  # in use already, which serves as well
-        sock.close()
-        return None
-    sock.listen()
-    return sock
+    held: list[trio.SocketListener] = []
+    for port in (first, first + 1):
+        with suppress(OSError):  # in use already, which serves as well
+            held += await open_listeners(IP, port)
+    async with serving(tmp_path) as peer:
+        assert first + 1 < peer.port < 65000
+        async with serving(tmp_path / "other home") as other:
+            assert peer.port != other.port
+    for listener in held:
+        await listener.aclose()
 
 
 async def test_one_home_has_one_server_for_an_address(tmp_path: Path) -> None:

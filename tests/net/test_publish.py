@@ -196,10 +196,12 @@ def test_names_that_cannot_be_a_file_are_told_early(tmp_path: Path, store: Piece
     assert store.finished_length is None
 
 
-def test_a_directory_that_takes_no_files_is_told_early() -> None:
-    # Nobody may make files in /proc, root included.
-    with pytest.raises(PublishError, match="cannot write /proc/file: .*nothing was written"):
-        check_target(Path("/proc/file"))
+def test_a_directory_that_takes_no_files_is_told_early(tmp_path: Path, store: PieceStore) -> None:
+    with small_disk(tmp_path / "disk", "ro") as disk:
+        with pytest.raises(PublishError, match=r"cannot write .*/file: .*; nothing was written"):
+            check_target(disk / "file")
+        with pytest.raises(PublishError, match="choose a place that can be written"):
+            publish(store, disk / "file", len(DATA), keep_store=True)
 
 
 def test_the_longest_name_can_be_published(tmp_path: Path, store: PieceStore) -> None:
