@@ -199,9 +199,9 @@ class SourceReader:
     def _broke(
         self, event: OriginFailed, now: float, out: list[DownloadEffect]
     ) -> OriginFailed | None:
+        del self._reads[event.fetch]
         if event.failure is OriginFailure.CHANGED:
             return self._changed(event, out)
-        del self._reads[event.fetch]
         self._failures += 1
         if event.failure.is_final or self._failures > self._config.origin_retries:
             self.cancel(out)

@@ -13,8 +13,6 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
-import trio
-
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
     from pathlib import Path
@@ -128,6 +126,8 @@ class FileLock:
             self.release()
 
     async def _wait(self, timeout_s: float) -> int:
+        import trio  # not needed by who only starts a server
+
         fd = _open_lock(self._path)
         try:
             with trio.fail_after(timeout_s):

@@ -245,7 +245,7 @@ def test_a_broken_read_is_asked_for_again_after_a_pause() -> None:
     assert len(it.reads) == 1, "no new read during the pause"
     it.until_due()
     assert it.now == 0.5
-    assert (1, 1) in it.spans()
+    assert 1 in [first for first, _ in it.spans()]
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,12 @@ from damselfly.net import peer_launch
 from damselfly.net.http import HttpError, HttpPool
 from damselfly.net.peer_launch import (
     NoPeerServer,
-    PeerLaunch,
     PeerServerHandle,
     PeerServerRefused,
     ensure_peer_server,
 )
 from damselfly.net.peer_meta import FileLock, HostMeta, WorkHome
+from damselfly.net.peer_spawn import PeerLaunch, ServerStart
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -150,8 +150,9 @@ async def test_the_server_outlives_the_process_that_started_it(
 import sys, trio
 from pathlib import Path
 from damselfly.net.http import HttpPool
-from damselfly.net.peer_launch import PeerLaunch, ensure_peer_server
+from damselfly.net.peer_launch import ensure_peer_server
 from damselfly.net.peer_meta import WorkHome
+from damselfly.net.peer_spawn import PeerLaunch
 
 async def main():
     launch = PeerLaunch("{IP}", WorkHome(Path({str(launch.home.path)!r})), "{VERSION}",
@@ -311,6 +312,49 @@ async def test_cancelled_while_it_starts_a_server_it_leaves_none(
     os.unlink(pid_file)
     await ended(pid)
     assert HostMeta(launch.home.meta_path).read_port() == 0
+
+
+# --- started beforehand ---
+
+
+async def test_an_early_start_is_used(launch: PeerLaunch, pool: HttpPool) -> None:
+    early = ServerStart.early(launch)
+    assert early is not None
+    assert ServerStart.early(launch) is None  # this one is being started
+    found = await ensure_peer_server(launch, "T1", pool, early)
+    assert isinstance(found, PeerServerHandle)
+    assert ServerStart.early(launch) is None  # there is one
+    assert (await started(launch, "T2", pool)).port == found.port
+    assert len(pids(launch.home.path)) == 1
+
+
+async def test_an_early_start_that_nobody_uses_leaves_nothing(launch: PeerLaunch) -> None:
+    early = ServerStart.early(launch)
+    assert early is not None
+    with early:
+        await trio.lowlevel.wait_readable(early.stdout_fd)
+        (pid,) = pids(launch.home.path)
+    with early:
+        pass
+    await ended(pid)
+    lock = launch.start_lock
+    assert lock.try_acquire()
+    lock.release()
+
+
+def test_an_early_start_that_fails_is_none(launch: PeerLaunch, tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("no directory")
+    assert ServerStart.early(launch) is None
+    assert ServerStart.early(replace(launch, ip="")) is None
+    assert ServerStart.early(replace(launch, home=WorkHome(tmp_path / "logs"))) is None
+    lock = launch.start_lock
+    assert lock.try_acquire()
+    lock.release()
+
+
+def test_starting_a_server_needs_no_trio() -> None:
+    code = "import sys, damselfly.net.peer_spawn; sys.exit('trio' in sys.modules)"
+    assert subprocess.run(script(code), check=False).returncode == 0
 
 
 # --- meta file and locks ---

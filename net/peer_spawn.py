@@ -1,0 +1,137 @@
+"""Starting a peer server process that outlives its dfget, without waiting for it.
+
+The server gets a session of its own, so that the terminal's signals pass it by, and is no child
+of dfget, so that nobody has to wait for it.  Nothing here needs trio: a dfget can start its
+server first and load what it needs itself meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Final, Self
+
+from .peer_meta import FileLock, HostMeta, WorkHome
+
+SERVER_COMMAND: Final = (sys.executable, "-P", "-m", "damselfly.cli.dfget", "server")
+_DETACH: Final = ("/bin/sh", "-c", '"$@" &', "dfget-server")
+"""The shell leaves at once, and init inherits what it started."""
+_MAX_LOG_BYTES: Final = 64 << 10
+_MAX_REASON_CHARS: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLaunch:
+    """The peer server that a dfget wants; ``ip`` is the address that others reach this host by.
+
+    ``version`` is dfget's own: only a server of the same version is used.  ``command`` starts a
+    server when the flags of protocol 3.1 are appended.
+    """
+
+    ip: str
+    home: WorkHome
+    version: str
+    port: int = 0
+    total_limit_bytes_per_s: int = 0
+    expire_s: float = 180.0
+    alive_s: float = 300.0
+    verbose: bool = False
+    command: tuple[str, ...] = SERVER_COMMAND
+
+    @property
+    def start_lock(self) -> FileLock:
+        """Held by the process that is starting this home's server."""
+        return FileLock(self.home.meta_path.with_name("start.lock"))
+
+    def flags(self) -> tuple[str, ...]:
+        """Return the flags for the server's command line."""
+        given = (
+            ("--ip", self.ip),
+            ("--port", str(self.port)),
+            ("--meta", str(self.home.meta_path)),
+            ("--data", str(self.home.data_dir)),
+            ("--home", str(self.home.path)),
+            ("--expiretime", f"{self.expire_s:g}s"),
+            ("--alivetime", f"{self.alive_s:g}s"),
+        )
+        verbose = ("--verbose",) if self.verbose else ()
+        return (*[word for pair in given for word in pair], *verbose)
+
+
+class ServerStart:
+    """A server process that has not said yet that it listens.
+
+    A context manager: when left before ``keep``, the process is ended.
+    """
+
+    def __init__(self, launch: PeerLaunch, lock: FileLock | None = None) -> None:
+        """Start the process; ``lock``, if given, is released on exit.  Raises ``OSError``."""
+        self._lock = lock
+        self._kept = False
+        self._log_path = launch.home.server_log
+        self._log_path.parent.mkdir(parents=True, exist_ok=True)
+        with self._log_path.open("ab") as log:
+            self._logged_before = log.tell()
+            self.stdout_fd, write_end = os.pipe()
+            try:
+                self._shell: subprocess.Popen[bytes] | None = subprocess.Popen(
+                    (*_DETACH, *launch.command, *launch.flags()),
+                    stdin=subprocess.DEVNULL,
+                    stdout=write_end,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            except BaseException:
+                os.close(self.stdout_fd)
+                raise
+            finally:
+                os.close(write_end)
+
+    @classmethod
+    def early(cls, launch: PeerLaunch) -> Self | None:
+        """Start a server if the home seems to have none and nobody else is starting one.
+
+        Gives ``None`` also if that fails: ``ensure_peer_server`` will find out why.
+        """
+        meta, lock = HostMeta(launch.home.meta_path), launch.start_lock
+        with contextlib.suppress(OSError):
+            if meta.read_port() or not launch.ip or not lock.try_acquire():
+                return None
+            if not meta.read_port():
+                return cls(launch, lock)
+        lock.release()
+        return None
+
+    def keep(self) -> None:
+        """The process does what it should: let it live on."""
+        self._kept = True
+
+    def last_words(self) -> str:
+        """Return the last line that the process wrote to its log."""
+        with contextlib.suppress(OSError), self._log_path.open("rb") as log:
+            log.seek(self._logged_before)
+            lines = log.read(_MAX_LOG_BYTES).decode(errors="replace").split("\n")
+            for line in reversed(lines):
+                if line.strip():
+                    return line.strip()[:_MAX_REASON_CHARS]
+        return "it said nothing"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shell is None:
+            return
+        if not self._kept:
+            # While the shell is not waited for, the group with its number is surely its own.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._shell.pid, signal.SIGKILL)
+        self._shell.wait()
+        self._shell = None
+        os.close(self.stdout_fd)
+        if self._lock is not None:
+            self._lock.release()
