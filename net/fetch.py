@@ -28,8 +28,9 @@ from ..engine.ids import peer_id, task_file_name, task_id, task_url
 from .host import Host
 from .http import HttpError, HttpPool
 from .origin import OriginReader
-from .peer_launch import PeerLaunch, PeerServerHandle, PeerServerRefused, ensure_peer_server
+from .peer_launch import PeerServerHandle, PeerServerRefused, ensure_peer_server
 from .peer_meta import WorkHome
+from .peer_spawn import PeerLaunch
 from .performer import Performer
 from .publish import PublishError, check_target
 from .store import StoreDirectory

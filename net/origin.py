@@ -163,16 +163,16 @@ class OriginReader:
 
         received = 0
         try:
-            async for chunk in response.aiter_raw():
-                flow.received(len(chunk))
-                received += len(chunk)
-                if UNKNOWN_LENGTH != expected < received:
-                    raise OriginError(
-                        OriginFailure.BAD_ANSWER, f"sent more than the {expected} bytes promised"
-                    )
-                await pieces.feed(memoryview(chunk))
-                if flow.pace is not None:
-                    await flow.pace(len(chunk))
+            async with _body_of(response) as chunks:
+                async for chunk in chunks:
+                    flow.received(len(chunk))
+                    received += len(chunk)
+                    if UNKNOWN_LENGTH != expected < received:
+                        text = f"sent more than the {expected} bytes promised"
+                        raise OriginError(OriginFailure.BAD_ANSWER, text)
+                    await pieces.feed(memoryview(chunk))
+                    if flow.pace is not None:
+                        await flow.pace(len(chunk))
         except httpx.HTTPError as error:
             raise self._explain(error, OriginFailure.SHORT) from error
         if received < expected:
@@ -218,6 +218,7 @@ class OriginReader:
         import h11
         import httpx
 
+        garbled = (h11.RemoteProtocolError, httpx.InvalidURL)
         cause = _root_cause(error)
         text = cause.strerror or str(cause) if isinstance(cause, OSError) else str(cause)
         match error:
@@ -237,7 +238,7 @@ class OriginReader:
                 return OriginError(OriginFailure.UNREACHABLE, text)
             case _ if broken is OriginFailure.SHORT:
                 return OriginError(broken, f"broke off: {text}")
-            case httpx.RemoteProtocolError() if isinstance(cause, h11.RemoteProtocolError):
+            case httpx.RemoteProtocolError() if isinstance(cause, garbled):
                 return OriginError(OriginFailure.BAD_ANSWER, f"answered no valid HTTP: {text}")
             case _:
                 return OriginError(broken, f"failed: {text}")
@@ -355,7 +356,12 @@ def _redirected(request: httpx.Request, following: httpx.Request) -> httpx.Reque
 
 
 def _root_cause(error: BaseException) -> BaseException:
+    """Return what began it: of use to people, unlike the way it took through the libraries."""
+    import httpx
+
     while (cause := error.__cause__ or error.__context__) is not None:
+        if isinstance(error, httpx.InvalidURL):
+            break
         if isinstance(cause, BaseExceptionGroup):
             cause = cast("BaseExceptionGroup[BaseException]", cause).exceptions[0]
         error = cause

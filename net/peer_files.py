@@ -8,8 +8,10 @@ reaches, as v1 does.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -61,10 +63,14 @@ class ServedFiles:
             text = f"stat {path}: no such file or directory"
             raise RemoteProtocolError(text, status_hint=404) from error
         except OSError as error:
+            denied = isinstance(error, PermissionError) or error.errno == errno.ELOOP
             text = f"open {path}: {error.strerror}"
-            raise RemoteProtocolError(text, status_hint=403) from error
+            raise RemoteProtocolError(text, status_hint=403 if denied else 500) from error
         try:
-            parts = self._parts(wanted, os.fstat(fd).st_size)
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise RemoteProtocolError(f"open {path}: not an ordinary file", status_hint=403)
+            parts = self._parts(wanted, found.st_size)
         except BaseException:
             os.close(fd)
             raise
@@ -82,18 +88,18 @@ class ServedFiles:
 
     def survey(self) -> tuple[FoundFile, ...]:
         """List the downloads; to be called in a worker thread.  A bad directory looks empty."""
-        newest: dict[str, os.stat_result] = {}
+        newest: dict[str, float] = {}
         with contextlib.suppress(OSError), os.scandir(self._data_dir) as entries:
             for entry in entries:
                 name = entry.name.removesuffix(SUFFIX)
-                if not name.endswith(SERVICE_SUFFIX):
+                if not name.endswith(SERVICE_SUFFIX) or not entry.is_file(follow_symlinks=False):
                     continue
-                with contextlib.suppress(OSError):
-                    stat = entry.stat(follow_symlinks=False)
+                with contextlib.suppress(FileNotFoundError):
+                    modified_s = entry.stat().st_mtime
                     name = name.removesuffix(SERVICE_SUFFIX)
-                    newest[name] = max(newest.get(name, stat), stat, key=_modified)
+                    newest[name] = max(newest.get(name, modified_s), modified_s)
         now = time.time()
-        return tuple(self._found(name, now - _modified(stat)) for name, stat in newest.items())
+        return tuple(self._found(name, now - modified_s) for name, modified_s in newest.items())
 
     def delete(self, name: str) -> None:
         """Remove a download, unless some process is writing to it; ``OSError`` if it will not go.
@@ -164,10 +170,6 @@ def _check_held(reader: SidecarReader, part: ContentSlice, size_on_disk: int) ->
             raise RangeError(f"piece {piece} is not here yet")
     if end > size_on_disk:
         raise RangeError(f"the file was cut to {size_on_disk} bytes")
-
-
-def _modified(stat: os.stat_result) -> float:
-    return stat.st_mtime
 
 
 @contextlib.contextmanager

@@ -41,7 +41,6 @@ from ..engine.uploads import (
     SurveyData,
     UploadEnded,
 )
-from ..engine.wire.v1 import encode_request
 from .host import Host
 from .http import HttpError, HttpPool, HttpResponse, open_listeners, serve_http, text_response
 from .peer_files import ServedFiles
@@ -301,6 +300,8 @@ class _PeerServer:
             _log.error("cannot delete %s: %s", name, error)
 
     async def _leave(self, effect: LeaveSwarm) -> None:
+        from ..engine.wire.v1 import encode_request  # dfgets wait for this server to start
+
         try:
             call = encode_request(LeaveTask(effect.task, effect.peer))
             async with self._leaves:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -94,10 +95,10 @@ class Connection:
     async def _rest_of_request(self) -> HttpRequest | None:
         reader, limits = self._reader, self._limits
         due_s = trio.current_time() + limits.head_timeout_s
-        was_in_body, fresh = False, 0
+        fresh = _PROGRESS_BYTES
         while (request := reader.next_request()) is None:
-            if reader.in_body and (not was_in_body or fresh >= _PROGRESS_BYTES):
-                due_s, was_in_body, fresh = trio.current_time() + limits.body_timeout_s, True, 0
+            if reader.in_body and fresh >= _PROGRESS_BYTES:
+                due_s, fresh = trio.current_time() + limits.body_timeout_s, 0
             if reader.take_continue():
                 await self._sock.send(b"HTTP/1.1 100 Continue\r\n\r\n", limits.send_timeout_s)
             try:
@@ -144,8 +145,8 @@ class Connection:
 
     async def _linger(self) -> None:
         """Take in what the client still sends, lest a reset destroy our last answer."""
-        self._sock.send_eof()
         taken = 0
-        with trio.move_on_after(_LINGER_S):
+        with trio.move_on_after(_LINGER_S), suppress(OSError):
+            self._sock.send_eof()
             while taken < _LINGER_BYTES and (data := await self._sock.receive(_RECEIVE_BYTES)):
                 taken += len(data)

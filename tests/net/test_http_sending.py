@@ -5,13 +5,22 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 import trio.testing
 
-from damselfly.net.http import FileSlice, HttpRequest, HttpResponse, ServerLimits
+from damselfly.net.http import (
+    FileSlice,
+    HttpRequest,
+    HttpResponse,
+    ServerLimits,
+    open_listeners,
+)
+from damselfly.net.http.sending import send_response
+from damselfly.net.http.timed import TimedSocket
 
 from .http_support import GET, RawClient, ask, serving
 
@@ -90,6 +99,17 @@ async def test_slices_and_bytes_come_in_their_order(fd: int) -> None:
     expected = b"header" + CONTENT[5:105] + CONTENT[2 * MIB : 5 * MIB] + b"tail"
     async with serving(Offer(HttpResponse(200, parts))) as port:
         assert (await ask(port))[2] == expected
+
+
+async def test_nothing_is_held_back_behind_a_file(fd: int) -> None:
+    listeners = await open_listeners("127.0.0.1", 0)
+    with socket.create_connection(listeners[0].socket.getsockname()) as sock:
+        response = HttpResponse(200, (FileSlice(fd, 0, 10), b"tail"))
+        await send_response(TimedSocket(sock), b"head", response, timeout_s=1, head_only=False)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CORK) == 0
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+    for listener in listeners:
+        await listener.aclose()
 
 
 async def test_large_bytes_arrive_whole() -> None:

@@ -531,9 +531,9 @@ async def test_nobody_listens(reader: OriginReader, disk: Disk) -> None:
 @pytest.mark.parametrize(
     ("answer", "failure"),
     [
-        (b"SSH-2.0-OpenSSH_9.6\r\n", OriginFailure.BAD_ANSWER),
+        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", OriginFailure.BAD_ANSWER),
         (b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n", OriginFailure.BAD_ANSWER),
-        (b"HTTP/1.1 302 Found\r\nLocation: http://[\r\n\r\n", OriginFailure.BAD_ANSWER),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://a:b/\r\n\r\n", OriginFailure.BAD_ANSWER),
         (b"HTTP/1.1 302 Found\r\nLocation: ftp://host/file\r\n\r\n", OriginFailure.BAD_ANSWER),
         (b"", OriginFailure.UNREACHABLE),
         (b"HTTP/1.1 200 OK\r\nContent-Le", OriginFailure.UNREACHABLE),

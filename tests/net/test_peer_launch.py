@@ -62,7 +62,8 @@ def script(text: str) -> tuple[str, ...]:
 
 
 @pytest.fixture
-def launch(tmp_path: Path) -> Iterator[PeerLaunch]:
+def launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PeerLaunch]:
+    monkeypatch.setenv("DAMSELFLY_CHECK", "1")
     yield PeerLaunch(IP, WorkHome(tmp_path), VERSION, command=script(SERVER))
     for pid in pids(tmp_path):
         with suppress(ProcessLookupError):

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import socket
+import struct
 import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
@@ -31,6 +32,12 @@ IP = "127.0.0.1"
 PIECE_SIZE = 1024
 CONTENT = bytes(i % 251 for i in range(10200))
 LAYOUT = PieceLayout(len(CONTENT), PIECE_SIZE)
+
+
+@pytest.fixture(autouse=True)
+def paranoid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every engine checked after every call."""
+    monkeypatch.setenv("DAMSELFLY_CHECK", "1")
 
 
 class Peer:
@@ -246,11 +253,14 @@ async def test_a_missing_file_is_404_and_a_name_never_seen_500(tmp_path: Path) -
 
 async def test_what_is_no_plain_file_is_not_served(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "T1.service").symlink_to("/etc/passwd")
+    (tmp_path / "data" / "link.service").symlink_to("/etc/passwd")
+    (tmp_path / "data" / "directory.service").mkdir()
+    os.mkfifo(tmp_path / "data" / "fifo.service")
     async with serving(tmp_path) as peer:
-        await peer.check_in("T1")
-        status, text = await peer.piece("T1")
-        assert (status, b"root:" in text) == (403, False)
+        for name in ("link", "directory", "fifo"):
+            await peer.check_in(name)
+            status, text = await peer.piece(name)
+            assert (status, b"root:" in text) == (403, False)
 
 
 async def test_a_name_cannot_leave_the_data_directory(tmp_path: Path) -> None:
@@ -343,6 +353,28 @@ async def test_a_client_that_leaves_gives_its_slot_back(tmp_path: Path) -> None:
         assert (await peer.stats())["active"] == 0
 
 
+async def test_clients_that_vanish_cost_neither_slots_nor_files(tmp_path: Path) -> None:
+    store(tmp_path, "T1").close()
+    request = (
+        b"GET /peer/file/T1 HTTP/1.1\r\nHost: x\r\nRange: bytes=0-1023\r\n"
+        b"pieceNum: 0\r\npieceSize: 1024\r\n\r\n"
+    )
+    reset = struct.pack("ii", 1, 0)
+    async with serving(tmp_path) as peer:
+        await peer.check_in("T1")
+        before = len(os.listdir("/proc/self/fd"))
+        for number in range(100):
+            stream = await trio.open_tcp_stream(IP, peer.port)
+            await stream.send_all(request * (1 + number % 3))
+            stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+            for _ in range(number % 5):
+                await trio.lowlevel.checkpoint()
+            stream.socket.close()
+        await eventually("files closed", lambda: len(os.listdir("/proc/self/fd")) <= before)
+        assert (await peer.stats())["active"] == 0
+        assert await peer.piece("T1") == (206, wrapped(0))
+
+
 async def test_a_total_limit_holds_for_all_uploads_together(tmp_path: Path) -> None:
     size = 1 << 20
     (tmp_path / "data").mkdir()
@@ -404,6 +436,17 @@ async def test_a_finished_download_expires_and_its_supernode_is_told(tmp_path: P
         "notes.txt",
         "sub.service",
     ]
+
+
+async def test_a_supernode_that_is_gone_keeps_nothing_from_expiring(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store(tmp_path, "T1").close()
+    async with serving(tmp_path, survey_s=0.05, expire_s=0) as peer:
+        query = f"taskFileName=T1&taskID=abc&cid=c1&superNode={IP}:1"
+        await peer.get(f"/client/finish?{query}")
+        await eventually("T1 is deleted", lambda: not os.listdir(tmp_path / "data"))
+        await eventually("said so", lambda: "failed to send service down" in caplog.text)
 
 
 async def test_leftovers_of_earlier_servers_go_in_their_time(tmp_path: Path) -> None:

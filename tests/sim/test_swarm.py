@@ -106,7 +106,7 @@ def test_rotten_pieces_are_noticed_and_come_from_elsewhere() -> None:
     assert copies(report) > 16  # what was wrong was fetched again
 
 
-@pytest.mark.parametrize("at_s", [0.0, 0.0004, 0.4])
+@pytest.mark.parametrize("at_s", [0.0, 0.0004, 0.05, 0.4])
 def test_without_the_supernode_the_rest_comes_from_the_origin(at_s: float) -> None:
     report = run(replace(SMALL, supernode_crash_s=at_s))
     assert len(report.completions_s) == 16

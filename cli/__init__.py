@@ -1,0 +1,1 @@
+"""The programs: dfget, supernode, dfdaemon, dfsim, and the demo."""

@@ -1,0 +1,290 @@
+"""A real supernode over real sockets: downloads, garbage, restarts, traces."""
+
+from __future__ import annotations
+
+import json
+import random
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from damselfly.engine.config import SupernodeConfig
+from damselfly.engine.effects import FailCode, Milestone
+from damselfly.engine.supernode import SupernodeEngine
+from damselfly.engine.trace import read_trace, replay
+from damselfly.net.http import HttpPool
+from damselfly.net.supernode import SupernodeAddress, outward_ip
+
+from ..origin_server import OriginServer
+from .swarm_support import Notes, get, request, running_supernode, stats_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DATA = random.Random(1).randbytes(5_000_000)
+
+
+async def test_one_origin_read_feeds_all(tmp_path: Path) -> None:
+    with OriginServer() as origin:
+        origin.put("/f", DATA)
+        async with running_supernode(tmp_path / "sn") as node, trio.open_nursery() as nursery:
+            for number in range(4):
+                wanted = request(tmp_path, origin.url("/f"), str(number), node)
+                nursery.start_soon(get, wanted)
+            # a fifth, whose outcome is looked at
+            outcome = await get(request(tmp_path, origin.url("/f"), "last", node))
+        assert outcome.code is FailCode.SUCCESS
+        assert outcome.progress.from_supernode == len(DATA)
+        assert origin.bytes_sent("/f") == len(DATA)
+    for name in ("0", "1", "2", "3", "last"):
+        assert (tmp_path / f"{name}.out").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("size", [0, 1, 1048571, 1048572, 3 * 1048571])
+async def test_sizes_at_the_edges(tmp_path: Path, size: int) -> None:
+    with OriginServer() as origin:
+        origin.put("/f", DATA[:size])
+        async with running_supernode(tmp_path / "sn") as node:
+            outcome = await get(request(tmp_path, origin.url("/f"), "a", node))
+    assert (outcome.code, outcome.length) == (FailCode.SUCCESS, size)
+    assert (tmp_path / "a.out").read_bytes() == DATA[:size]
+
+
+async def test_an_origin_that_does_not_tell_the_length(tmp_path: Path) -> None:
+    with OriginServer() as origin:
+        origin.put("/f", DATA, chunked=True)
+        async with running_supernode(tmp_path / "sn") as node:
+            outcome = await get(request(tmp_path, origin.url("/f"), "a", node))
+    assert outcome.code is FailCode.SUCCESS
+    assert outcome.progress.from_supernode == len(DATA)
+    assert (tmp_path / "a.out").read_bytes() == DATA
+
+
+async def test_a_recorded_run_replays_with_equal_effects(tmp_path: Path) -> None:
+    with OriginServer() as origin:
+        origin.put("/f", DATA)
+        origin.put("/bad", DATA, status=404)
+        async with running_supernode(tmp_path / "sn", tmp_path / "rec") as node:
+            secret = ("Authorization: Bearer opensesame",)
+            await get(request(tmp_path, origin.url("/f"), "a", node, headers=secret))
+            await get(request(tmp_path, origin.url("/f"), "b", node))
+            await get(request(tmp_path, origin.url("/bad"), "c", node))
+    (trace,) = (tmp_path / "rec").iterdir()
+    content = trace.read_bytes()
+    assert b"opensesame" not in content
+    header, records = read_trace([content])
+    assert header["engine"] == "supernode"
+    config, seed = header["config"], header["seed"]
+    assert isinstance(config, SupernodeConfig)
+    assert isinstance(seed, int)
+    engine = SupernodeEngine(config, Random(seed))
+    assert replay(engine, records) > 20  # pyright: ignore[reportArgumentType]
+
+
+async def test_a_restarted_supernode_uses_its_cache(tmp_path: Path) -> None:
+    with OriginServer() as origin:
+        origin.put("/f", DATA)
+        async with running_supernode(tmp_path / "sn") as node:
+            await get(request(tmp_path, origin.url("/f"), "a", node))
+        first = origin.bytes_sent("/f")
+        async with running_supernode(tmp_path / "sn") as node:
+            outcome = await get(request(tmp_path, origin.url("/f"), "b", node))
+            assert (await stats_of(node))["origin_bytes"] < 1048576
+        assert outcome.code is FailCode.SUCCESS
+        assert origin.bytes_sent("/f") - first < 1048576, "only the last piece, as a proof"
+    assert (tmp_path / "b.out").read_bytes() == DATA
+
+
+async def test_a_cache_of_other_content_is_not_used(tmp_path: Path) -> None:
+    fresh = DATA[::-1]
+    with OriginServer() as origin:
+        origin.put("/f", DATA)
+        async with running_supernode(tmp_path / "sn") as node:
+            await get(request(tmp_path, origin.url("/f"), "a", node))
+        origin.put("/f", fresh)
+        async with running_supernode(tmp_path / "sn") as node:
+            await get(request(tmp_path, origin.url("/f"), "b", node))
+    assert (tmp_path / "b.out").read_bytes() == fresh
+
+
+async def test_a_damaged_cache_is_not_given_out(tmp_path: Path) -> None:
+    with OriginServer() as origin:
+        origin.put("/f", DATA)
+        async with running_supernode(tmp_path / "sn") as node:
+            outcome = await get(request(tmp_path, origin.url("/f"), "a", node))
+        copy = tmp_path / "sn" / "repo" / "download" / outcome.task[:3] / outcome.task
+        damaged = bytearray(copy.read_bytes())
+        damaged[2_000_000] ^= 1
+        copy.write_bytes(damaged)
+        async with running_supernode(tmp_path / "sn") as node:
+            await get(request(tmp_path, origin.url("/f"), "b", node))
+    assert (tmp_path / "b.out").read_bytes() == DATA
+
+
+async def test_the_supernode_dies_midway_and_the_origin_gives_the_rest(tmp_path: Path) -> None:
+    with OriginServer() as origin:
+        origin.put("/f", DATA)
+        died_with: list[int] = []
+        async with trio.open_nursery() as nursery:
+            async with running_supernode(tmp_path / "sn") as node:
+                dying = trio.Event()
+
+                def held(count: int) -> None:
+                    if count >= 2_000_000 and not dying.is_set():
+                        died_with.append(count)
+                        dying.set()
+
+                notes = Notes(when_held=held)
+                wanted = request(
+                    tmp_path, origin.url("/f"), "a", node, local_limit_bytes_per_s=4_000_000
+                )
+                finished: list[object] = []
+
+                async def run() -> None:
+                    finished.append(await get(wanted, notes))
+
+                nursery.start_soon(run)
+                await dying.wait()
+            from_supernode = origin.bytes_sent("/f")
+        assert from_supernode == len(DATA)
+        assert "127.0.0.1" in notes.text_of(Milestone.BACK_TO_SOURCE)
+        again = origin.bytes_sent("/f") - from_supernode
+        assert 0 < again <= len(DATA) - died_with[0]
+    assert (tmp_path / "a.out").read_bytes() == DATA
+
+
+async def test_the_supernode_dies_and_the_source_is_forbidden(tmp_path: Path) -> None:
+    with OriginServer() as origin:
+        origin.put("/f", DATA)
+        async with running_supernode(tmp_path / "sn") as node:
+            pass
+        outcome = await get(request(tmp_path, origin.url("/f"), "a", node, back_to_source=False))
+        assert origin.bytes_sent("/f") == 0
+    assert outcome.code is FailCode.DOWNLOAD_FAILED
+    assert outcome.reason == 1001
+    assert "forbidden" in outcome.message
+    assert not (tmp_path / "a.out").exists()
+
+
+async def test_missing_files_are_an_error_and_no_file(tmp_path: Path) -> None:
+    with OriginServer() as origin:
+        origin.put("/f", DATA, status=404)
+        async with running_supernode(tmp_path / "sn") as node:
+            outcome = await get(request(tmp_path, origin.url("/f"), "a", node))
+    assert outcome.code is FailCode.DOWNLOAD_FAILED
+    assert "404" in outcome.message
+    assert not (tmp_path / "a.out").exists()
+
+
+async def test_a_wrong_md5_leaves_no_file(tmp_path: Path) -> None:
+    with OriginServer() as origin:
+        origin.put("/f", DATA)
+        async with running_supernode(tmp_path / "sn") as node:
+            outcome = await get(request(tmp_path, origin.url("/f"), "a", node, md5="0" * 32))
+    assert outcome.code is FailCode.DOWNLOAD_FAILED
+    assert "0" * 32 in outcome.message
+    assert not (tmp_path / "a.out").exists()
+
+
+async def call(node: SupernodeAddress, method: str, target: str, body: bytes = b"", kind: str = ""):
+    headers = (("Content-Type", kind),) if kind else ()
+    async with HttpPool() as pool:
+        status, _, answer = await pool.call(
+            node.host, node.port, method, target, headers, body, timeout_s=5
+        )
+    return status, answer
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"", "application/json"),
+        (b"{", "application/json"),
+        (b"[]", "application/json"),
+        (b'{"rawUrl": 5}', "application/json"),
+        (b'{"rawUrl": "ftp://x/y"}', "application/json"),
+        (b"\xff\xfe", "application/json"),
+        (b"a=b&c", "application/x-www-form-urlencoded"),
+    ],
+)
+async def test_bad_registrations_get_an_envelope(tmp_path: Path, body: bytes, kind: str) -> None:
+    async with running_supernode(tmp_path) as node:
+        status, answer = await call(node, "POST", "/peer/registry", body, kind)
+        assert status == 200
+        assert json.loads(answer)["code"] == 501
+        assert await call(node, "GET", "/_ping") == (200, b"OK")
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "status"),
+    [
+        ("GET", "/nothing", 404),
+        ("DELETE", "/peer/task", 405),
+        ("POST", "/peer/task", 405),
+        ("GET", "/peer/registry", 405),
+    ],
+)
+async def test_wrong_paths_and_methods(
+    tmp_path: Path, method: str, target: str, status: int
+) -> None:
+    async with running_supernode(tmp_path) as node:
+        assert (await call(node, method, target))[0] == status
+
+
+async def test_an_oversized_registration_is_refused(tmp_path: Path) -> None:
+    async with running_supernode(tmp_path) as node:
+        status, _ = await call(node, "POST", "/peer/registry", b" " * (2 << 20))
+        assert status == 413
+        assert (await call(node, "GET", "/_ping"))[0] == 200
+
+
+async def test_strangers_pull_in_vain(tmp_path: Path) -> None:
+    async with running_supernode(tmp_path) as node:
+        query = "srcCid=x&dstCid=&range=&result=502&status=700&taskId=" + "0" * 64
+        status, answer = await call(node, "GET", f"/peer/task?{query}")
+        assert (status, json.loads(answer)["code"]) == (200, 502)
+
+
+async def test_the_download_port_gives_ranges_of_the_wrapped_file(tmp_path: Path) -> None:
+    with OriginServer() as origin:
+        origin.put("/f", DATA)
+        async with running_supernode(tmp_path / "sn") as node, HttpPool() as pool:
+            outcome = await get(request(tmp_path, origin.url("/f"), "a", node))
+            path = f"/download/{outcome.task[:3]}/{outcome.task}"
+
+            async def fetched(target: str, *headers: tuple[str, str], method: str = "GET"):
+                return await pool.call(
+                    node.host, node.download_port, method, target, headers,
+                    timeout_s=5, max_body=1 << 26,
+                )  # fmt: skip
+
+            status, _, whole = await fetched(path)
+            assert status == 200
+            assert len(whole) == len(DATA) + 5 * 5
+            assert whole[:4] == bytes.fromhex("010ffffb")
+            status, _, part = await fetched(path, ("Range", "bytes=1048570-1048585"))
+            assert (status, part) == (206, whole[1048570:1048586])
+            status, _, part = await fetched(path, ("Range", "bytes=4194304-99999999"))
+            assert (status, part) == (206, whole[4194304:])
+            assert (await fetched(path, ("Range", "bytes=99999990-99999999")))[0] == 416
+            assert (await fetched(path, ("Range", "nonsense")))[0] == 400
+            assert (await fetched("/download/000/" + "0" * 64))[0] == 404
+            assert (await fetched("/etc/passwd"))[0] == 404
+            assert (await fetched(path, method="POST"))[0] == 405
+
+
+async def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    async with running_supernode(tmp_path) as node:
+        from damselfly.net.supernode import SupernodeSettings, serve_supernode
+
+        settings = SupernodeSettings(
+            home=tmp_path, port=node.port, download_port=0, advertise_ip="127.0.0.1"
+        )
+        with pytest.raises(OSError, match=str(node.port)):
+            await serve_supernode(settings)
+
+
+def test_the_outward_address_is_one_of_this_host() -> None:
+    assert outward_ip().count(".") == 3
