@@ -6,12 +6,15 @@ What is heavy to import is imported where it is used: ``dfget --help`` answers a
 from __future__ import annotations
 
 import sys
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ..engine.effects import BackSourceReason, FailCode
 from ..engine.errors import ConfigError
 from .options import DFGET, DFGET_SERVER
 from .status import ExitError, ExitStatus, Stopped, run_program
+from .values import version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +37,7 @@ def _command(arguments: list[str]) -> ExitStatus:
                 "Please use the command 'help' to show the help information: no URL given"
             )
         case ["help", *_]:
-            print(DFGET.help())
+            print(DFGET.help(), end="")
             return ExitStatus.SUCCESS
         case ["version", *_]:
             _print_version()
@@ -48,8 +51,6 @@ def _command(arguments: list[str]) -> ExitStatus:
 def _print_version() -> None:
     import platform
 
-    from ..net.fetch import version
-
     print(f"dfget version  {version()}")
     print(f"  Python version: {platform.python_version()}")
     print(f"  OS/Arch:        {platform.system().lower()}/{platform.machine()}")
@@ -61,12 +62,17 @@ def _print_version() -> None:
 def _serve(arguments: list[str]) -> ExitStatus:
     flags = DFGET_SERVER.parse(arguments)
 
+    from ..net.peer_meta import WorkHome
     from ..net.peer_server import run_peer_server
-    from .logs import logging_to
-    from .settings import peer_server_config, server_log
+    from .logs import LogError, logging_to
+    from .settings import peer_server_config, work_home
 
-    with logging_to(server_log(flags), verbose=flags.verbose):
-        return ExitStatus(run_peer_server(peer_server_config(flags)))
+    config = peer_server_config(flags)
+    try:
+        with logging_to(WorkHome(work_home(flags.home)).server_log, verbose=flags.verbose):
+            return ExitStatus(run_peer_server(config))
+    except LogError as error:
+        raise ExitError(str(error), ExitStatus.SERVER_FAILED) from error
 
 
 # --- dfget ----------------------------------------------------------------------------------------
@@ -78,17 +84,97 @@ def _fetch(flags: FetchFlags) -> ExitStatus:
     from .settings import fetch_request
 
     request = fetch_request(flags, SystemRandom())
+
+    from ..net.fetch import PrepareError
+    from .logs import LogError
+
     reporter = _reporter(flags, request)
     reporter.began()
+    began = time.monotonic()
     try:
         outcome = _download(request, reporter, console=flags.console)
+        status = ExitStatus(outcome.code % 256)
     except Stopped as stopped:
-        step = f"what came stays in {request.home}: run the same command again to get the rest"
-        outcome = _failure(ExitStatus(stopped.status), f"{stopped}; {step}")
-        reporter.ended(outcome)
-        raise ExitError(outcome.message, stopped.status) from stopped
+        text = f"{stopped}; run the same command again to get the rest"
+        outcome, status = _failure(FailCode.DOWNLOAD_FAILED, 0, text, began), stopped.status
+    except (PrepareError, LogError) as error:
+        reason = BackSourceReason.INIT_FAILED
+        outcome = _failure(FailCode.PREPARE_FAILED, reason, str(error), began)
+        status = ExitStatus.PREPARE_FAILED
     reporter.ended(outcome)
-    if outcome.code:
-        step = _next_step(outcome)
-        raise ExitError(f"{outcome.message}{step}", ExitStatus(outcome.code % 256))
-    return ExitStatus.SUCCESS
+    if status:
+        raise ExitError(f"{outcome.message}{_next_step(outcome)}", status)
+    return status
+
+
+def _download(request: FetchRequest, reporter: Reporter, *, console: bool) -> Outcome:
+    import trio
+
+    from ..net.fetch import fetch
+    from .interrupt import until_signal
+    from .logs import LOG, logging_to
+
+    path = request.home / "logs" / "dfclient.log"
+    with logging_to(path, sign=request.sign, verbose=request.verbose, console=console):
+        LOG.info("get init config:%s", _shown(request))
+        outcome = trio.run(until_signal, partial(fetch, request, reporter))
+        result = "SUCCESS" if outcome.code is FailCode.SUCCESS else f"FAIL({int(outcome.code)})"
+        LOG.info(
+            "download %s cost:%.3fs length:%d reason:%d %s",
+            result,
+            outcome.seconds,
+            outcome.length,
+            outcome.reason,
+            outcome.message,
+        )
+    return outcome
+
+
+def _reporter(flags: FetchFlags, request: FetchRequest) -> Reporter:
+    from .progress import JsonReporter, LineReporter, PlainBar, TerminalBar
+
+    if flags.json:
+        return JsonReporter(request, sys.stdout)
+    bar: Bar | None = None
+    if sys.stderr.isatty():
+        bar = TerminalBar(sys.stderr)
+    elif flags.showbar:
+        bar = PlainBar(sys.stderr)
+    return LineReporter(request, sys.stdout, sys.stderr, bar)
+
+
+def _failure(code: FailCode, reason: int, message: str, began: float) -> Outcome:
+    """Return the outcome of a download that did not get so far as to have one."""
+    from ..net.fetch import Outcome, Progress
+
+    seconds = time.monotonic() - began
+    return Outcome(code, reason, message, -1, seconds, Progress(), task="", peer="")
+
+
+def _next_step(outcome: Outcome) -> str:
+    """Return what to do about a failure whose message does not say so itself."""
+    reason = BackSourceReason(outcome.reason % 1000)
+    forbidden = outcome.reason >= 1000
+    if outcome.code is FailCode.NEED_AUTH:
+        return "; give the credentials with --header"
+    if reason is BackSourceReason.NO_SPACE:
+        return "; free some space, then run the same command again"
+    if forbidden and reason in (BackSourceReason.REGISTER_FAILED, BackSourceReason.DOWNLOAD_FAILED):
+        return "; see that the supernode runs and is named right, or leave out --notbs"
+    return ""
+
+
+def _shown(request: FetchRequest) -> str:
+    """Return the request for the log, without secrets."""
+    import json
+    from dataclasses import asdict
+
+    from ..engine.redact import Redactor
+
+    redactor = Redactor()
+    values = asdict(request) | {"headers": [redactor.header_line(line) for line in request.headers]}
+    return json.dumps(values, default=str)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -16,8 +16,12 @@ T = TypeVar("T")
 
 
 async def until_signal(work: Callable[[], Awaitable[T]]) -> T:
-    """Return what ``work`` returns; SIGINT and SIGTERM cancel it and raise ``Stopped``."""
+    """Return what ``work`` returns, or raise what it raises; must run in the main thread.
+
+    SIGINT and SIGTERM cancel ``work`` and raise ``Stopped``.
+    """
     caught: list[int] = []
+    failures: list[Exception] = []
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
 
@@ -27,7 +31,10 @@ async def until_signal(work: Callable[[], Awaitable[T]]) -> T:
                     nursery.cancel_scope.cancel()
 
             nursery.start_soon(watch)
-            result = await work()
-            nursery.cancel_scope.cancel()
-            return result
-    raise Stopped(caught[0])
+            try:
+                return await work()
+            except Exception as error:
+                failures.append(error)  # raised below, so that the nursery does not wrap it
+            finally:
+                nursery.cancel_scope.cancel()
+    raise failures[0] if failures else Stopped(caught[0])

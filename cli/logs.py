@@ -9,8 +9,8 @@ import time
 from logging.handlers import RotatingFileHandler
 from typing import TYPE_CHECKING, Final
 
+from ..engine.errors import DamselflyError
 from ..engine.redact import Redactor
-from .status import ExitError, ExitStatus
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -28,13 +28,17 @@ _LEVELS: Final = {
 }
 
 
+class LogError(DamselflyError):
+    """The log cannot be written, which goes for the rest of the home as well."""
+
+
 @contextlib.contextmanager
 def logging_to(
     path: Path, *, sign: str = "", verbose: bool = False, console: bool = False
 ) -> Generator[None]:
     """Write what the program logs to ``path``, with ``console`` to the standard output as well.
 
-    The file is replaced when it has 40 MB, and one old one is kept.  Raises ``ExitError`` if it
+    The file is replaced when it has 40 MB, and one old one is kept.  Raises ``LogError`` if it
     cannot be opened; a disk that is full later loses lines, nothing else.
     """
     try:
@@ -43,8 +47,7 @@ def logging_to(
             _File(path, maxBytes=_MAX_BYTES, backupCount=_BACKUPS, encoding="utf-8")
         ]
     except OSError as error:
-        text = f"cannot write the log {path}: {error.strerror}; name another directory with --home"
-        raise ExitError(text, ExitStatus.PREPARE_FAILED) from error
+        raise LogError(f"cannot write the log {path}: {error.strerror}; choose another home") from error
     if console:
         handlers.append(logging.StreamHandler(sys.stdout))
     formatter = LineFormatter(sign)

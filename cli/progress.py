@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
 from ..engine.effects import FailCode, Milestone
 from ..engine.redact import Redactor
-from ..net.fetch import Outcome, Pattern, Progress, Watcher, version
+from ..net.fetch import Outcome, Pattern, Progress, Watcher
+from .values import version
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

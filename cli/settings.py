@@ -13,7 +13,7 @@ from ..engine.ids import sign
 from ..engine.piece import PieceSizePolicy
 from .config_file import SupernodeFile, read_dfget_file, read_supernode_file
 from .status import ExitError, ExitStatus
-from .values import file_name_of, parse_url, suggestion
+from .values import file_name_of, parse_url, suggestion, version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -111,7 +111,6 @@ def peer_server_config(flags: ServerFlags) -> PeerServerConfig:
         raise ConfigError("no address to serve on: give one of this host's with --ip")
 
     from ..engine.uploads import UploadPolicy
-    from ..net.fetch import version
     from ..net.peer_meta import WorkHome
     from ..net.peer_server import PeerServerConfig
 

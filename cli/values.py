@@ -123,6 +123,13 @@ def file_name_of(url: str) -> str:
     return name
 
 
+def version() -> str:
+    """Return the version of this installation."""
+    from importlib import metadata
+
+    return metadata.version("damselfly")
+
+
 def suggestion(word: str, known: Sequence[str]) -> str:
     """Return how an error about an unknown ``word`` ends: with the nearest known one, or all."""
     from difflib import get_close_matches

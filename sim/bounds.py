@@ -4,7 +4,7 @@ A piece is stored and forwarded (a peer serves it only once it is complete) and 
 uploader sends it).  Seeds hold everything at time 0.  Sizes are bytes, rates bytes per second,
 results seconds.  Sources: Mundinger, Weber and Weiss (arXiv cs/0606110) for equal peers, Kumar and
 Ross (HotWeb 2006) for the fluid bounds; the others follow from counting receipts (performance
-2.1).  A last piece that is short counts as a full one.
+2.1).  A short last piece counts as a full one, so the bounds hold for whole numbers of pieces.
 """
 
 from __future__ import annotations

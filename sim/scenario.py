@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
-from math import inf, isfinite
+from math import fsum, inf, isfinite
 
 from ..engine.errors import ConfigError
 from ..engine.piece import MAX_PIECE_SIZE, WRAP_BYTES, PieceLayout, PieceSizePolicy
@@ -129,19 +129,22 @@ class Scenario:
     @cached_property
     def bounds(self) -> tuple[float, float]:
         """Lower bounds on the mean and the last completion, in seconds from each peer's start."""
+        own = [self.latency_s + self.file_bytes / down for down in self.downs]
+        own_mean, own_max = fsum(own) / len(own), max(own)
         if self.arrivals_s or not self.file_bytes:
             # Who comes late may find everything spread already: only the own downlink bounds.
-            own = [self.latency_s + self.file_bytes / down for down in self.downs]
-            return sum(own) / len(own), max(own)
+            return own_mean, own_max
+        # A short last piece spreads faster than the others: what bounds is the rest.
+        piece = min(self.layout.content_size, self.file_bytes)
         swarm = bounds.Swarm(
-            file_bytes=self.file_bytes,
-            piece_bytes=min(self.layout.content_size, self.file_bytes),
+            file_bytes=self.file_bytes // piece * piece,
+            piece_bytes=piece,
             seeds=(self.supernode_bytes_per_s,),
             ups=self.ups,
             downs=self.downs,
             latency_s=self.latency_s,
         )
-        return bounds.lb_mean(swarm), bounds.lb_max(swarm)
+        return max(own_mean, bounds.lb_mean(swarm)), max(own_max, bounds.lb_max(swarm))
 
     @property
     def horizon_s(self) -> float:

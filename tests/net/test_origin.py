@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import threading
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pytest
 import trio
+import trio.testing
 
 from damselfly.engine.effects import ReadOrigin
 from damselfly.engine.errors import ConfigError
@@ -223,6 +226,21 @@ async def test_an_empty_file_has_one_empty_piece(
     assert run.opened.length == (0 if known else -1)
     empty = hashlib.md5(b"").hexdigest()
     assert run.events[1:] == [piece_stored(0, b""), OriginEnded(FetchId(7), 0, empty)]
+
+
+async def test_pieces_may_be_larger_than_what_is_written_at_once(
+    origin: OriginServer, reader: OriginReader, disk: Disk, tmp_path: Path
+) -> None:
+    data = os.urandom(7_000_000)
+    origin.put("/file", data)
+    asked = effect(origin.url("/file"), piece_size=3_000_005, wants_md5=True)
+    run = await read(reader, asked, disk)
+    starts = enumerate(range(0, len(data), 3_000_000))
+    assert run.events[1:] == [
+        *(piece_stored(piece, data[start : start + 3_000_000]) for piece, start in starts),
+        OriginEnded(FetchId(7), len(data), hashlib.md5(data).hexdigest()),
+    ]
+    assert (tmp_path / "data").read_bytes() == data
 
 
 @pytest.mark.parametrize(("length", "piece_size"), [(1000, 1 << 20), (-1, 4 << 20)])
@@ -501,21 +519,21 @@ async def test_a_short_body_keeps_the_pieces_that_came(
 async def test_a_stall_ends_the_read(origin: OriginServer, disk: Disk) -> None:
     origin.put("/stall", DATA, stall_at=CONTENT + 10)
     origin.put("/silent", DATA, silent=True)
-    async with OriginReader(stall_timeout_s=0.1) as reader:
+    async with OriginReader(stall_timeout_s=0.5) as reader:
         run = await read(reader, effect(origin.url("/stall")), disk)
         assert run.pieces == [0]
         assert run.failed.failure is OriginFailure.STALLED
-        assert "stalled: no byte for 0.1 s" in run.failed.reason
+        assert "stalled: no byte for 0.5 s" in run.failed.reason
         run = await read(reader, effect(origin.url("/silent")), disk)
         assert run.events == [run.failed]
         assert run.failed.failure is OriginFailure.STALLED
 
 
 async def test_slow_is_not_stalled(origin: OriginServer, disk: Disk) -> None:
-    origin.put("/slow", DATA[:500], rate_bytes_per_s=500)
-    async with OriginReader(stall_timeout_s=0.5) as reader:
+    origin.put("/slow", DATA[:750], rate_bytes_per_s=500)
+    async with OriginReader(stall_timeout_s=1) as reader:
         run = await read(reader, effect(origin.url("/slow")), disk)
-    assert run.ended.length == 500
+    assert run.ended.length == 750
 
 
 async def test_nobody_listens(reader: OriginReader, disk: Disk) -> None:
@@ -526,6 +544,18 @@ async def test_nobody_listens(reader: OriginReader, disk: Disk) -> None:
     assert run.failed.failure is OriginFailure.UNREACHABLE
     assert run.failed.reason.startswith(f"GET {url} failed: ")
     assert run.failed.reason.endswith("Connection refused")
+
+
+async def test_no_connection_in_time(disk: Disk) -> None:
+    with socket.socket() as deaf, socket.socket() as first:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        first.connect(deaf.getsockname())  # the queue has one place, so nobody else gets in
+        async with OriginReader(connect_timeout_s=0.1) as reader:
+            run = await read(reader, effect(f"http://127.0.0.1:{deaf.getsockname()[1]}/"), disk)
+    assert run.events == [run.failed]
+    assert run.failed.failure is OriginFailure.UNREACHABLE
+    assert "got no connection within 0.1 s" in run.failed.reason
 
 
 @pytest.mark.parametrize(
@@ -629,6 +659,16 @@ async def test_a_redirect_is_followed_but_secrets_stay_at_home(
         assert f"(redirected to {missing}) answered 404 Not Found" in run.failed.reason
 
 
+async def test_a_proxy_of_the_environment_is_used(
+    origin: OriginServer, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", origin.url(""))
+    origin.put("http://origin.invalid/file", DATA)
+    async with OriginReader() as reader:
+        run = await read(reader, effect("http://origin.invalid/file"), disk)
+    assert run.events[1:-1] == stored_pieces(DATA)
+
+
 async def test_redirects_come_to_an_end(
     origin: OriginServer, reader: OriginReader, disk: Disk
 ) -> None:
@@ -712,6 +752,33 @@ async def test_a_disk_that_waits_does_not_hold_up_the_loop(
         with trio.fail_after(60):
             await writing.wait()
         freed.set()
+    assert run.events[1:-1] == stored_pieces(DATA)
+
+
+async def test_a_read_goes_no_faster_than_its_pace(
+    origin: OriginServer, reader: OriginReader, disk: Disk
+) -> None:
+    paced: list[int] = []
+    waiting, allowed = trio.Event(), trio.Event()
+
+    async def pace(count: int) -> None:
+        paced.append(count)
+        waiting.set()
+        await allowed.wait()
+
+    origin.put("/file", DATA)
+    run = Run()
+    async with trio.open_nursery() as nursery:
+        asked = effect(origin.url("/file"))
+        nursery.start_soon(
+            partial(reader.read, asked, disk, run.events.append, run.count, pace=pace)
+        )
+        with trio.fail_after(60):
+            await waiting.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        assert run.body_bytes == sum(paced) < len(DATA)
+        allowed.set()
+    assert run.body_bytes == sum(paced) == len(DATA)
     assert run.events[1:-1] == stored_pieces(DATA)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -129,6 +130,24 @@ def test_a_file_system_without_links_gets_a_copy(
     publish(store, tmp_path / "file", len(DATA), keep_store=True)
     assert (tmp_path / "file").read_bytes() == DATA
     assert not (tmp_path / "file").samefile(store.path)
+
+
+@pytest.mark.parametrize(("keep_store", "call"), [(True, "link"), (False, "replace")])
+def test_a_disk_that_fails_is_told(
+    tmp_path: Path,
+    store: PieceStore,
+    monkeypatch: pytest.MonkeyPatch,
+    keep_store: bool,
+    call: str,
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(PublishError, match="file: Input/output error; the data stays in"):
+        publish(store, tmp_path / "file", len(DATA), keep_store=keep_store)
+    assert files(tmp_path) == ["home"]
+    assert files(store.path.parent) == ["data", "data.pieces"]
 
 
 @pytest.mark.parametrize("keep_store", [True, False])

@@ -4,8 +4,10 @@ import errno
 import hashlib
 import os
 import signal
+import struct
 import subprocess
 import sys
+import zlib
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -22,6 +24,7 @@ from damselfly.net.sidecar import (
     Created,
     Kept,
     LaidOut,
+    Moved,
     SidecarReader,
     SidecarState,
     encode,
@@ -294,6 +297,13 @@ def test_a_log_ends_where_it_makes_no_sense(
     assert good == sum(map(len, frames[:-1]))
 
 
+def test_a_log_ends_where_a_later_version_began() -> None:
+    start = encode(Created(1, b"", "key"))
+    payload = b"\x92\xa6Sealed\x80"
+    frame = struct.pack("<II", len(payload), zlib.crc32(payload)) + payload
+    assert replay(start + frame + encode(Moved("x")), SidecarState()) == len(start)
+
+
 def test_a_record_too_large_for_any_reader_is_refused() -> None:
     with pytest.raises(ValueError, match="LaidOut of 3"):
         encode(LaidOut(1, PIECE_SIZE, "x" * 300_000, False))
@@ -474,6 +484,18 @@ def test_a_process_may_die_while_it_adopts(
     directory.adopt(found, "newest")
     found.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["newest", "newest.pieces"]
+
+
+def test_data_that_two_logs_claim_is_not_taken(tmp_path: Path) -> None:
+    directory = StoreDirectory(tmp_path)
+    with filled(tmp_path / "old", 0) as store:
+        log = sidecar_path(tmp_path / "old").read_bytes()
+        directory.adopt(store, "new")
+    sidecar_path(tmp_path / "old").write_bytes(log + encode(Moved("new")))
+    with pytest.raises(StoreError, match=r"old: No such file"):
+        PieceStore.open(tmp_path / "old")
+    with PieceStore.open(tmp_path / "new") as store:
+        assert store.rehash() == (held_piece(0),)
 
 
 # --- reading while another writes -----------------------------------------------------------------

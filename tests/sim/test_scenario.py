@@ -56,11 +56,13 @@ def test_the_supernode_has_as_many_slots_as_fill_its_uplink() -> None:
     assert Scenario(supernode_slots=7).cdn_slots == 7
 
 
-def test_bounds_of_a_flash_crowd_count_pieces_without_their_wrapping() -> None:
-    scenario = Scenario(peers=50)
-    rates = (25e6,) * 50
-    swarm = bounds.Swarm(200e6, (1 << 20) - 5, (250e6,), rates, rates, 0.0005)
-    assert scenario.bounds == (bounds.lb_mean(swarm), bounds.lb_max(swarm))
+def test_bounds_of_a_flash_crowd_count_full_pieces_without_their_wrapping() -> None:
+    rates, piece = (25e6,) * 500, (1 << 20) - 5
+    swarm = bounds.Swarm(40 * piece, piece, (250e6,), rates, rates, 0.0005)
+    wanted = (bounds.lb_mean(swarm), bounds.lb_max(swarm))
+    for size in (40 * piece, 40 * piece + 1):
+        scenario = Scenario(peers=500, file_bytes=size)
+        assert scenario.bounds == (pytest.approx(wanted[0], rel=1e-6), wanted[1])
 
 
 def test_bounds_of_peers_that_come_one_by_one_are_their_own_downlinks() -> None:

@@ -39,6 +39,7 @@ def copies(report: Report) -> float:
         {"seed": 1, "peers": 33},
         {"peers": 1},
         {"peers": 2, "file_bytes": 7 * PIECE + 1},
+        {"peers": 64, "file_bytes": PIECE + 1, "latency_s": 0.0},
         {"latency_s": 0.0},
         {"latency_s": 0.05, "dead_time_s": 0.01},
         {"up_slots": 1, "down_slots": 1},

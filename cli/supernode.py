@@ -1,0 +1,66 @@
+"""``supernode``: reads each file from its origin once and lets peers share it."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import TYPE_CHECKING
+
+from .options import SUPERNODE
+from .status import ExitStatus, Stopped, run_program
+from .values import version
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..net.supernode import SupernodeSettings
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a supernode until SIGINT or SIGTERM; ``argv`` without the program's name."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return run_program("supernode", partial(_command, arguments), verbose="--verbose" in arguments)
+
+
+def _command(arguments: list[str]) -> ExitStatus:
+    match arguments:
+        case ["help", *_]:
+            print(SUPERNODE.help(), end="")
+            return ExitStatus.SUCCESS
+        case ["version", *_]:
+            print(f"supernode version  {version()}")
+            return ExitStatus.SUCCESS
+        case _:
+            flags = SUPERNODE.parse(arguments)
+
+    import trio
+
+    from .interrupt import until_signal
+    from .logs import logging_to
+    from .settings import supernode_settings
+
+    settings = supernode_settings(flags)
+    with logging_to(settings.home / "logs" / "app.log", verbose=flags.verbose):
+        try:
+            trio.run(until_signal, partial(_serve, settings))
+        except Stopped as stopped:
+            print(stopped, flush=True)
+    return ExitStatus.SUCCESS
+
+
+async def _serve(settings: SupernodeSettings) -> None:
+    import trio
+
+    from ..net.supernode import serve_supernode
+
+    async with trio.open_nursery() as nursery:
+        address = await nursery.start(partial(serve_supernode, settings))
+        print(
+            f"supernode ready: control http://{address.host}:{address.port}"
+            f" download http://{address.host}:{address.download_port} home {settings.home}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
