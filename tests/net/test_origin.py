@@ -2,89 +2,44 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
 import threading
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
 import trio.testing
 
-from damselfly.engine.effects import ReadOrigin
-from damselfly.engine.errors import ConfigError
 from damselfly.engine.events import (
     OriginEnded,
     OriginEvent,
-    OriginFailed,
     OriginFailure,
     OriginOpened,
     OriginPieceStored,
 )
-from damselfly.engine.ids import FetchId, PieceIndex, TaskId
-from damselfly.engine.piece import Digest, PieceLayout, PieceSizePolicy
-from damselfly.net.origin import OriginReader, shown_url
-from damselfly.net.origin_head import parse_header_lines
+from damselfly.engine.ids import FetchId
+from damselfly.engine.piece import PieceLayout, PieceSizePolicy
+from damselfly.net.origin import OriginReader
 from damselfly.net.store import PieceStore
 
 from ..origin_server import DATE, OriginServer
+from .origin_support import (
+    CONTENT,
+    DATA,
+    MD5,
+    PIECE_SIZE,
+    Disk,
+    Run,
+    effect,
+    piece_stored,
+    raw_origin,
+    read,
+    stored_pieces,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
     from pathlib import Path
-
-PIECE_SIZE: Final = 100_005
-CONTENT: Final = 100_000
-DATA: Final = os.urandom(3 * CONTENT + 456)
-MD5: Final = hashlib.md5(DATA).hexdigest()
-
-
-@dataclass
-class Disk:
-    """A sink that is a real file; ``path`` may be a device."""
-
-    path: Path | str
-
-    def write(self, offset: int, data: memoryview) -> None:
-        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT)
-        try:
-            assert os.pwrite(fd, data, offset) == len(data)
-        finally:
-            os.close(fd)
-
-
-@dataclass
-class Run:
-    """What came of one read."""
-
-    events: list[OriginEvent] = field(default_factory=list[OriginEvent])
-    body_bytes: int = 0
-
-    def count(self, received: int) -> None:
-        self.body_bytes += received
-
-    @property
-    def opened(self) -> OriginOpened:
-        (opened,) = (event for event in self.events if isinstance(event, OriginOpened))
-        return opened
-
-    @property
-    def ended(self) -> OriginEnded:
-        ended = self.events[-1]
-        assert isinstance(ended, OriginEnded), ended
-        return ended
-
-    @property
-    def failed(self) -> OriginFailed:
-        failed = self.events[-1]
-        assert isinstance(failed, OriginFailed), failed
-        return failed
-
-    @property
-    def pieces(self) -> list[int]:
-        return [event.piece for event in self.events if isinstance(event, OriginPieceStored)]
 
 
 @pytest.fixture(autouse=True)
@@ -109,67 +64,6 @@ def disk(tmp_path: Path) -> Disk:
 async def reader() -> AsyncGenerator[OriginReader]:
     async with OriginReader(stall_timeout_s=30) as reader:
         yield reader
-
-
-def effect(
-    url: str,
-    first_byte: int = 0,
-    last_byte: int | None = None,
-    *,
-    headers: tuple[str, ...] = (),
-    piece_size: int | PieceSizePolicy = PIECE_SIZE,
-    validator: str = "",
-    wants_md5: bool = False,
-    insecure: bool = False,
-) -> ReadOrigin:
-    return ReadOrigin(
-        FetchId(7),
-        TaskId("0" * 64),
-        url,
-        headers,
-        piece_size,
-        first_byte,
-        last_byte,
-        validator,
-        wants_md5,
-        insecure,
-    )
-
-
-async def read(reader: OriginReader, asked: ReadOrigin, disk: Disk) -> Run:
-    run = Run()
-    with trio.fail_after(60):
-        await reader.read(asked, disk, run.events.append, run.count)
-    assert all(event.fetch == 7 for event in run.events)
-    return run
-
-
-def piece_stored(piece: int, content: bytes) -> OriginPieceStored:
-    digest = Digest(f"sha256:{hashlib.sha256(content).hexdigest()}")
-    return OriginPieceStored(FetchId(7), PieceIndex(piece), len(content), digest)
-
-
-def stored_pieces(data: bytes, first: int = 0) -> list[OriginEvent]:
-    starts = range(0, len(data), CONTENT)
-    return [
-        piece_stored(first + i, data[start : start + CONTENT]) for i, start in enumerate(starts)
-    ]
-
-
-@asynccontextmanager
-async def raw_origin(answer: bytes) -> AsyncGenerator[str]:
-    """Serve ``answer`` to whatever is asked and close the connection; yields the URL."""
-
-    async def serve(stream: trio.SocketStream) -> None:
-        async with stream:
-            await stream.receive_some(65536)
-            await stream.send_all(answer)
-
-    async with trio.open_nursery() as nursery:
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, serve, listeners)
-        yield f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}/raw"
-        nursery.cancel_scope.cancel()
 
 
 # --- whole files ----------------------------------------------------------------------------------
@@ -462,254 +356,6 @@ async def test_a_range_from_the_end_cannot_be_split(
     part = await read(reader, effect(url, 0, 99, headers=headers), disk)
     assert part.failed.failure is OriginFailure.BAD_ANSWER
     assert "cannot be read in parts" in part.failed.reason
-
-
-# --- answers that are no download -----------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("status", "text"),
-    [
-        (404, "404 Not Found"),
-        (403, "403 Forbidden"),
-        (500, "500 Internal Server Error"),
-        (204, "204 No Content"),
-        (304, "304 Not Modified"),
-        (599, "599"),
-    ],
-)
-async def test_only_200_and_206_are_downloads(
-    origin: OriginServer, reader: OriginReader, disk: Disk, status: int, text: str
-) -> None:
-    origin.put("/file", DATA, status=status)
-    for first in (0, CONTENT):
-        run = await read(reader, effect(origin.url("/file"), first), disk)
-        reason = f"GET {origin.url('/file')} answered {text}"
-        assert run.events == [OriginFailed(FetchId(7), OriginFailure.STATUS, reason, status)]
-
-
-async def test_a_206_nobody_asked_for_is_no_download(reader: OriginReader, disk: Disk) -> None:
-    answer = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-0/9\r\n"
-    async with raw_origin(answer + b"Content-Length: 1\r\n\r\nx") as url:
-        run = await read(reader, effect(url), disk)
-    assert run.failed.failure is OriginFailure.BAD_ANSWER
-
-
-async def test_an_encoded_body_is_refused(
-    origin: OriginServer, reader: OriginReader, disk: Disk
-) -> None:
-    origin.put("/file", DATA, gzip=True)
-    run = await read(reader, effect(origin.url("/file"), headers=("Accept-Encoding: gzip",)), disk)
-    assert run.events == [run.failed]
-    assert run.failed.failure is OriginFailure.BAD_ANSWER
-    assert "gzip-encoded" in run.failed.reason
-    assert origin.requests("/file")[0].headers["accept-encoding"] == "identity"
-
-
-async def test_a_short_body_keeps_the_pieces_that_came(
-    origin: OriginServer, reader: OriginReader, disk: Disk
-) -> None:
-    origin.put("/file", DATA, cut_at=CONTENT + 10)
-    run = await read(reader, effect(origin.url("/file")), disk)
-    assert run.pieces == [0]
-    assert run.failed.failure is OriginFailure.SHORT
-    assert f"received {CONTENT + 10} bytes, expected {len(DATA)}" in run.failed.reason
-
-
-async def test_a_stall_ends_the_read(origin: OriginServer, disk: Disk) -> None:
-    origin.put("/stall", DATA, stall_at=CONTENT + 10)
-    origin.put("/silent", DATA, silent=True)
-    async with OriginReader(stall_timeout_s=0.5) as reader:
-        run = await read(reader, effect(origin.url("/stall")), disk)
-        assert run.pieces == [0]
-        assert run.failed.failure is OriginFailure.STALLED
-        assert "stalled: no byte for 0.5 s" in run.failed.reason
-        run = await read(reader, effect(origin.url("/silent")), disk)
-        assert run.events == [run.failed]
-        assert run.failed.failure is OriginFailure.STALLED
-
-
-async def test_slow_is_not_stalled(origin: OriginServer, disk: Disk) -> None:
-    origin.put("/slow", DATA[:750], rate_bytes_per_s=500)
-    async with OriginReader(stall_timeout_s=1) as reader:
-        run = await read(reader, effect(origin.url("/slow")), disk)
-    assert run.ended.length == 750
-
-
-async def test_nobody_listens(reader: OriginReader, disk: Disk) -> None:
-    with OriginServer() as gone:
-        url = gone.url("/file")
-    run = await read(reader, effect(url), disk)
-    assert run.events == [run.failed]
-    assert run.failed.failure is OriginFailure.UNREACHABLE
-    assert run.failed.reason.startswith(f"GET {url} failed: ")
-    assert run.failed.reason.endswith("Connection refused")
-
-
-async def test_no_connection_in_time(disk: Disk) -> None:
-    with socket.socket() as deaf, socket.socket() as first:
-        deaf.bind(("127.0.0.1", 0))
-        deaf.listen(0)
-        first.connect(deaf.getsockname())  # the queue has one place, so nobody else gets in
-        async with OriginReader(connect_timeout_s=0.1) as reader:
-            run = await read(reader, effect(f"http://127.0.0.1:{deaf.getsockname()[1]}/"), disk)
-    assert run.events == [run.failed]
-    assert run.failed.failure is OriginFailure.UNREACHABLE
-    assert "got no connection within 0.1 s" in run.failed.reason
-
-
-@pytest.mark.parametrize(
-    ("answer", "failure"),
-    [
-        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", OriginFailure.BAD_ANSWER),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n", OriginFailure.BAD_ANSWER),
-        (b"HTTP/1.1 302 Found\r\nLocation: http://a:b/\r\n\r\n", OriginFailure.BAD_ANSWER),
-        (b"HTTP/1.1 302 Found\r\nLocation: ftp://host/file\r\n\r\n", OriginFailure.BAD_ANSWER),
-        (b"", OriginFailure.UNREACHABLE),
-        (b"HTTP/1.1 200 OK\r\nContent-Le", OriginFailure.UNREACHABLE),
-    ],
-    ids=["ssh", "length", "location", "scheme", "silence", "half a head"],
-)
-async def test_garbage_is_told_from_a_lost_connection(
-    reader: OriginReader, disk: Disk, answer: bytes, failure: OriginFailure
-) -> None:
-    async with raw_origin(answer) as url:
-        run = await read(reader, effect(url), disk)
-    assert run.events == [run.failed]
-    assert run.failed.failure is failure, run.failed.reason
-
-
-@pytest.mark.parametrize("url", ["ftp://host/file", "file", "http://[::1/file", "http://a:b:c/"])
-async def test_what_is_no_url_is_not_asked(reader: OriginReader, disk: Disk, url: str) -> None:
-    run = await read(reader, effect(url), disk)
-    assert run.events == [run.failed]
-    assert run.failed.failure is OriginFailure.BAD_ANSWER
-    assert "cannot be sent" in run.failed.reason
-
-
-async def test_a_certificate_must_be_trusted_unless_told_otherwise(
-    reader: OriginReader, disk: Disk
-) -> None:
-    with OriginServer(tls=True) as origin:
-        origin.put("/file", DATA)
-        run = await read(reader, effect(origin.url("/file")), disk)
-        assert run.events == [run.failed]
-        assert run.failed.failure is OriginFailure.UNREACHABLE
-        assert "has a certificate that is not trusted: self" in run.failed.reason
-        run = await read(reader, effect(origin.url("/file"), insecure=True), disk)
-        assert run.events[1:-1] == stored_pieces(DATA)
-        run = await read(reader, effect(origin.url("/file")), disk)
-        assert run.failed.failure is OriginFailure.UNREACHABLE
-
-
-# --- headers and redirects ------------------------------------------------------------------------
-
-
-async def test_the_users_headers_are_sent(
-    origin: OriginServer, reader: OriginReader, disk: Disk
-) -> None:
-    origin.put("/file", DATA)
-    headers = ("X-One:1", "x-two :  a:b ", "X-Empty:", "Content-Length: 5", "X-Name: J\u00fcrgen")
-    await read(reader, effect(origin.url("/file"), headers=headers), disk)
-    (request,) = origin.requests("/file")
-    assert request.headers["x-one"] == "1"
-    assert request.headers["x-two"] == "a:b"
-    assert request.headers["x-name"].encode("latin-1").decode() == "J\u00fcrgen"
-    assert not {"x-empty", "content-length"} & request.headers.keys()
-
-
-@pytest.mark.parametrize(
-    "line", ["secret", ":secret", "a b:secret", "X:secret\r\nY:1", "X:\0secret"]
-)
-async def test_a_malformed_header_is_told_without_its_value(
-    origin: OriginServer, reader: OriginReader, disk: Disk, line: str
-) -> None:
-    origin.put("/file", DATA)
-    run = await read(reader, effect(origin.url("/file"), headers=("Good:1", line)), disk)
-    assert run.events == [run.failed]
-    assert run.failed.failure is OriginFailure.BAD_ANSWER
-    assert "header" in run.failed.reason
-    assert "secret" not in run.failed.reason
-    assert origin.requests("/file") == []
-    with pytest.raises(ConfigError):
-        parse_header_lines([line])
-
-
-async def test_a_redirect_is_followed_but_secrets_stay_at_home(
-    origin: OriginServer, reader: OriginReader, disk: Disk
-) -> None:
-    with OriginServer() as other:
-        other.put("/file", DATA)
-        origin.put("/far", b"", redirect=other.url("/file"))
-        origin.put("/near", b"", redirect="/far")
-        headers = ("Authorization: Basic c2VjcmV0", "Cookie: id=1", "X-Mine: 1")
-        run = await read(reader, effect(origin.url("/near"), headers=headers), disk)
-        assert run.events[1:-1] == stored_pieces(DATA)
-        for path in ("/near", "/far"):
-            (request,) = origin.requests(path)
-            assert request.headers["authorization"] == "Basic c2VjcmV0"
-            assert request.headers["cookie"] == "id=1"
-        (request,) = other.requests("/file")
-        assert request.headers["x-mine"] == "1"
-        assert not {"authorization", "cookie"} & request.headers.keys()
-        assert len({request.client_port for request in origin.requests("/far")}) == 1
-        missing = other.url("/missing")
-        origin.put("/near", b"", redirect=missing)
-        run = await read(reader, effect(origin.url("/near")), disk)
-        assert f"(redirected to {missing}) answered 404 Not Found" in run.failed.reason
-
-
-async def test_a_proxy_of_the_environment_is_used(
-    origin: OriginServer, disk: Disk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("http_proxy", origin.url(""))
-    origin.put("http://origin.invalid/file", DATA)
-    async with OriginReader() as reader:
-        run = await read(reader, effect("http://origin.invalid/file"), disk)
-    assert run.events[1:-1] == stored_pieces(DATA)
-
-
-async def test_redirects_come_to_an_end(
-    origin: OriginServer, reader: OriginReader, disk: Disk
-) -> None:
-    origin.put("/loop", b"", redirect="/loop")
-    run = await read(reader, effect(origin.url("/loop")), disk)
-    assert run.failed.failure is OriginFailure.BAD_ANSWER
-    assert "redirects more than 10 times" in run.failed.reason
-    assert len(origin.requests("/loop")) == 11
-
-
-async def test_cookies_of_one_read_do_not_reach_another(
-    origin: OriginServer, reader: OriginReader, disk: Disk
-) -> None:
-    origin.put("/file", DATA, set_cookie="session=of-somebody; Path=/")
-    for _ in range(2):
-        await read(reader, effect(origin.url("/file")), disk)
-    assert all("cookie" not in request.headers for request in origin.requests("/file"))
-
-
-async def test_a_users_name_and_password_are_used_but_not_shown(
-    origin: OriginServer, reader: OriginReader, disk: Disk
-) -> None:
-    url = origin.url("/file?sign=secret").replace("//", "//user:secret@")
-    run = await read(reader, effect(url), disk)
-    assert origin.requests("/file")[0].headers["authorization"] == "Basic dXNlcjpzZWNyZXQ="
-    assert run.failed.reason == f"GET {origin.url('/file')}?... answered 404 Not Found"
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("http://host/a", "http://host/a"),
-        ("http://u:p@ss@host:8/a@b?x=1&y=2#z", "http://host:8/a@b?..."),
-        ("http://host/a#frag?x", "http://host/a"),
-        ("http://host/a\r\nlog: line", "http://host/a??log:?line"),
-        ("http://host/" + "a" * 999, "http://host/" + "a" * 288),
-        ("what is this", "what?is?this"),
-    ],
-)
-def test_shown_urls_tell_no_secrets(url: str, shown: str) -> None:
-    assert shown_url(url) == shown
 
 
 # --- our own side ---------------------------------------------------------------------------------

@@ -1,0 +1,242 @@
+"""Real processes on loopback: a supernode, dfgets, their peer servers, and what may befall them."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .origin_server import OriginServer
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+DATA = random.Random(2).randbytes(12_000_000)
+PIECE = (1 << 20) - 5
+PATIENCE_S = 60
+
+
+@pytest.fixture
+def origin() -> Iterator[OriginServer]:
+    with OriginServer() as server:
+        server.put("/f", DATA)
+        yield server
+
+
+@pytest.fixture
+def homes(tmp_path: Path) -> Iterator[Path]:
+    """A folder for work homes; peer servers that are still running there are ended."""
+    yield tmp_path
+    for meta in tmp_path.glob("*/meta/host.meta"):
+        for pid in processes_with(str(meta)):
+            os.kill(pid, signal.SIGTERM)
+
+
+def processes_with(argument: str) -> list[int]:
+    found: list[int] = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if argument.encode() in words:
+                found.append(int(folder.name))
+    return found
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "DAMSELFLY_CHECK": "1"}
+
+
+@contextmanager
+def supernode(home: Path, *flags: str) -> Generator[tuple[subprocess.Popen[str], str]]:
+    """Run a supernode; gives the process and its address for ``--node``."""
+    command = [
+        *(sys.executable, "-m", "damselfly.cli.supernode", "--home-dir", str(home)),
+        *("--advertise-ip", "127.0.0.1", "--port", "0", "--download-port", "0", *flags),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as process:
+        assert process.stdout is not None
+        ready = process.stdout.readline()
+        assert ready.startswith("supernode ready"), ready
+        address = ready.split("control http://")[1].split()[0]
+        try:
+            yield process, address
+        finally:
+            process.kill()
+
+
+def dfget(home: Path, url: str, name: str, *flags: str) -> subprocess.Popen[str]:
+    command = [
+        *(sys.executable, "-m", "damselfly.cli.dfget", "-u", url, "-o", str(home / f"{name}.out")),
+        *("--home", str(home / name), "--json", *flags),
+    ]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+
+
+def result_of(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """Wait for a dfget and return its last JSON line, with the exit status."""
+    out, err = process.communicate(timeout=PATIENCE_S)
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert lines, err
+    return {**lines[-1], "status": process.returncode, "lines": lines, "stderr": err}
+
+
+def wait_until_held(process: subprocess.Popen[str], count: int) -> None:
+    """Read a dfget's JSON lines until it holds so many bytes."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if json.loads(line).get("held_bytes", 0) >= count:
+            return
+    raise AssertionError(f"dfget ended early: {process.communicate()}")
+
+
+def test_peers_feed_each_other(origin: OriginServer, homes: Path) -> None:
+    with supernode(homes / "sn") as (_, node):
+        running = [dfget(homes, origin.url("/f"), f"p{n}", "-n", node) for n in range(4)]
+        results = [result_of(process) for process in running]
+    assert [result["status"] for result in results] == [0, 0, 0, 0]
+    assert origin.bytes_sent("/f") == len(DATA)
+    assert sum(result["from_peers"] for result in results) > 0
+    assert sum(result["from_supernode"] for result in results) <= 2.5 * len(DATA)
+    for n in range(4):
+        assert (homes / f"p{n}.out").read_bytes() == DATA
+
+
+def test_the_peer_server_outlives_dfget_and_serves(origin: OriginServer, homes: Path) -> None:
+    with supernode(homes / "sn") as (_, node):
+        first = result_of(dfget(homes, origin.url("/f"), "a", "-n", node))
+        assert first["from_supernode"] == len(DATA)
+        assert processes_with(str(homes / "a" / "meta" / "host.meta"))
+        second = result_of(dfget(homes, origin.url("/f"), "b", "-n", node))
+    assert second["from_peers"] > 0
+    assert (homes / "b.out").read_bytes() == DATA
+
+
+def test_a_piece_that_rots_on_a_peers_disk_is_fetched_elsewhere(
+    origin: OriginServer, homes: Path
+) -> None:
+    with supernode(homes / "sn") as (_, node):
+        assert result_of(dfget(homes, origin.url("/f"), "a", "-n", node))["status"] == 0
+        (served,) = (homes / "a" / "data").glob("*.service")
+        with served.open("r+b") as file:
+            for piece in range(len(DATA) // PIECE):
+                file.seek(piece * PIECE + 1000)
+                file.write(b"rot")
+        result = result_of(dfget(homes, origin.url("/f"), "b", "-n", node))
+    assert result["status"] == 0
+    assert (homes / "b.out").read_bytes() == DATA
+    assert "parent_failed" in {line.get("milestone") for line in result["lines"]}
+    assert origin.bytes_sent("/f") == len(DATA)
+
+
+def test_a_killed_peer_does_not_hold_up_the_others(origin: OriginServer, homes: Path) -> None:
+    with supernode(homes / "sn") as (_, node):
+        url = origin.url("/f")
+        victim = dfget(homes, url, "victim", "-n", node, "-s", "4M")
+        others = [dfget(homes, url, f"p{n}", "-n", node, "-s", "8M") for n in range(3)]
+        wait_until_held(victim, 2 * PIECE)
+        victim.kill()
+        victim.communicate()
+        for pid in processes_with(str(homes / "victim" / "meta" / "host.meta")):
+            os.kill(pid, signal.SIGKILL)
+        results = [result_of(process) for process in others]
+    assert [result["status"] for result in results] == [0, 0, 0]
+    assert not (homes / "victim.out").exists()
+    assert origin.bytes_sent("/f") == len(DATA)
+    for n in range(3):
+        assert (homes / f"p{n}.out").read_bytes() == DATA
+
+
+def test_without_a_supernode_a_killed_download_resumes(origin: OriginServer, homes: Path) -> None:
+    url = origin.url("/f")
+    origin.put("/f", DATA, rate_bytes_per_s=6e6)
+    first = dfget(homes, url, "a", "-p", "source")
+    wait_until_held(first, 4 * (4 * (1 << 20) - 5) // 2)
+    first.kill()
+    first.communicate()
+    assert not (homes / "a.out").exists()
+    asked_before = len(origin.requests("/f"))
+    origin.put("/f", DATA)
+    result = result_of(dfget(homes, url, "a", "-p", "source"))
+    assert result["status"] == 0
+    assert result["from_disk"] > 0
+    asked = 0
+    for request in origin.requests("/f")[asked_before:]:
+        first_byte, last_byte = request.headers["range"].removeprefix("bytes=").split("-")
+        asked += int(last_byte) + 1 - int(first_byte)
+    assert asked == len(DATA) - result["from_disk"]
+    assert (homes / "a.out").read_bytes() == DATA
+    assert list((homes / "a" / "data").iterdir()) == []
+
+
+def test_the_supernode_killed_midway(origin: OriginServer, homes: Path) -> None:
+    with supernode(homes / "sn") as (node_process, node):
+        url = origin.url("/f")
+        willing = dfget(homes, url, "willing", "-n", node, "-s", "6M")
+        strict = dfget(homes, url, "strict", "-n", node, "-s", "6M", "--notbs")
+        wait_until_held(willing, 3 * PIECE)
+        wait_until_held(strict, PIECE)
+        node_process.send_signal(signal.SIGKILL)
+        good, bad = result_of(willing), result_of(strict)
+    assert good["status"] == 0
+    assert "back_to_source" in {line.get("milestone") for line in good["lines"]}
+    assert 0 < good["from_origin"] <= len(DATA) - 3 * PIECE
+    assert (homes / "willing.out").read_bytes() == DATA
+    assert bad["status"] == 80
+    assert bad["reason"] == 1003
+    assert node in bad["message"]
+    assert not (homes / "strict.out").exists()
+
+
+def test_a_second_supernode_takes_over(origin: OriginServer, homes: Path) -> None:
+    url = origin.url("/f")
+    with supernode(homes / "sn1") as (first, node1), supernode(homes / "sn2") as (_, node2):
+        process = dfget(homes, url, "a", "-n", f"{node1},{node2}", "-s", "6M")
+        wait_until_held(process, 3 * PIECE)
+        first.kill()
+        result = result_of(process)
+    assert result["status"] == 0
+    assert result["from_origin"] == 0
+    assert result["from_supernode"] == len(DATA), "no verified piece is fetched twice"
+    assert (homes / "a.out").read_bytes() == DATA
+
+
+def test_ctrl_c_leaves_no_file_and_says_how_to_go_on(origin: OriginServer, homes: Path) -> None:
+    origin.put("/f", DATA, rate_bytes_per_s=4e6)
+    process = dfget(homes, origin.url("/f"), "a", "-p", "source")
+    wait_until_held(process, PIECE)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130
+    assert "again" in err
+    assert not (homes / "a.out").exists()
+
+
+def test_peer_servers_leave_after_their_time(origin: OriginServer, homes: Path) -> None:
+    with supernode(homes / "sn") as (_, node):
+        flags = ("-n", node, "--alivetime", "1s", "--expiretime", "1s")
+        assert result_of(dfget(homes, origin.url("/f"), "a", *flags))["status"] == 0
+        meta = str(homes / "a" / "meta" / "host.meta")
+        waited_until = time.monotonic() + PATIENCE_S
+        while processes_with(meta):
+            assert time.monotonic() < waited_until
+            time.sleep(0.05)
+    assert list((homes / "a" / "data").glob("*.service")) == []
+    assert (homes / "a.out").read_bytes() == DATA
