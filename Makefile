@@ -4,6 +4,9 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3.14
 	command -v $(name) >/dev/null 2>&1 && \
 	$(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
+# pip and setuptools are talkative: what they say is shown only if they fail.
+QUIETLY = > .venv/install.log 2>&1 || { cat .venv/install.log; exit 1; }
 PEERS ?= 5
 SIZE ?= 256MB
 URL ?=
@@ -42,13 +45,14 @@ clean:
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo 'make: no Python 3.11 or later found; install it, or say make PYTHON=/path/to/python'; exit 1; }
-	$(PYTHON) -m venv .venv || { rm -rf .venv; echo 'make: cannot make .venv with $(PYTHON); on Debian install python3-venv'; exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo 'make: cannot make .venv with $(PYTHON); on Debian install python3-venv'; exit 1; }
 
 .venv/run: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+	@echo 'setting up .venv'
+	@$(PIP) -e . $(QUIETLY)
 	@touch $@
 
 .venv/dev: .venv/run
-	$(BIN)/python -m pip install -q --disable-pip-version-check 'pip>=25.1'
-	$(BIN)/python -m pip install -q --disable-pip-version-check --group dev
+	@echo 'setting up the development tools in .venv'
+	@{ $(PIP) 'pip>=25.1' && $(PIP) --group dev; } $(QUIETLY)
 	@touch $@

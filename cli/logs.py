@@ -47,7 +47,9 @@ def logging_to(
             _File(path, maxBytes=_MAX_BYTES, backupCount=_BACKUPS, encoding="utf-8")
         ]
     except OSError as error:
-        raise LogError(f"cannot write the log {path}: {error.strerror}; choose another home") from error
+        raise LogError(
+            f"cannot write the log {path}: {error.strerror}; choose another home"
+        ) from error
     if console:
         handlers.append(logging.StreamHandler(sys.stdout))
     formatter = LineFormatter(sign)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import trio
-import trio.testing
 
 from damselfly.engine.effects import ReadOrigin
 from damselfly.engine.events import (
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 PIECE_SIZE: Final = 100_005
 CONTENT: Final = 100_000
-DATA: Final = os.urandom(3 * CONTENT + 456)
+DATA: Final = random.Random(1).randbytes(3 * CONTENT + 456)
 MD5: Final = hashlib.md5(DATA).hexdigest()
 
 

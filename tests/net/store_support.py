@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import random
 from typing import TYPE_CHECKING, Final
 
 from damselfly.engine.events import HeldPiece
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PIECE_SIZE: Final = 1005
 CONTENT: Final = 1000
-DATA: Final = os.urandom(3 * CONTENT + 17)
+DATA: Final = random.Random(1).randbytes(3 * CONTENT + 17)
 
 
 def sha256(content: bytes) -> Digest:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +18,7 @@ from .small_disk import DISK_BYTES, fill, small_disk
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-DATA: Final = os.urandom(300_000)
+DATA: Final = random.Random(1).randbytes(300_000)
 MD5: Final = hashlib.md5(DATA).hexdigest()
 PIECE_SIZE: Final = 1 << 20
 

@@ -22,9 +22,7 @@ from damselfly.net.sidecar import (
     replay,
     sidecar_path,
 )
-from damselfly.net.store import (
-    PieceStore,
-)
+from damselfly.net.store import PieceStore
 
 from .store_support import CONTENT, DATA, PIECE_SIZE, filled, piece_of, put, sha256
 

@@ -16,13 +16,7 @@ from damselfly.engine.ids import PieceIndex
 from damselfly.engine.messages import DigestForm
 from damselfly.engine.piece import Digest, PieceLayout
 from damselfly.engine.wire.frame import wrap
-from damselfly.net.sidecar import (
-    Created,
-    Moved,
-    SidecarReader,
-    encode,
-    sidecar_path,
-)
+from damselfly.net.sidecar import Created, Moved, SidecarReader, encode, sidecar_path
 from damselfly.net.store import (
     PieceStore,
     StoreDirectory,
