@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypedDict, cast
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 PYTHON: Final = (sys.executable, "-P", "-m")
 _READY_TIMEOUT_S: Final = 20.0
+_ALIVE: Final = "2m"
+"""Should the demo itself be killed, the peer servers end soon."""
 _LEAVE_S: Final = 3.0
-_LOOK_EVERY_S: Final = 0.05
 _MAX_LINE_BYTES: Final = 1 << 20
 
 
@@ -55,6 +56,7 @@ class Peer:
     folder: Path
     ip: str
     kill_at: float | None = None
+    flags: tuple[str, ...] = ()
     length: int = -1
     held_bytes: int = 0
     from_supernode: int = 0
@@ -65,7 +67,6 @@ class Peer:
     error: str = ""
     is_done: bool = False
     is_killed: bool = False
-    _process: trio.Process | None = field(default=None, repr=False)
 
     @property
     def home(self) -> Path:
@@ -82,42 +83,37 @@ class Peer:
         """How much of the file it holds, 0 to 1."""
         return self.held_bytes / self.length if self.length > 0 else 0.0
 
-    async def run(self, url: str, node: str, *flags: str) -> None:
+    async def run(self, url: str, node: str) -> None:
         """Download ``url`` and keep the fields up to date."""
         self.folder.mkdir()
         command = [*PYTHON, "damselfly.cli.dfget", "-u", url, "-o", str(self.output), "-n", node]
-        command += ["--home", str(self.home), "--ip", self.ip, "--json", *flags]
+        command += ["--home", str(self.home), "--ip", self.ip, "--json"]
+        command += ["--alivetime", _ALIVE, *self.flags]
         async with trio.open_nursery() as nursery:
             with (self.folder / "stderr").open("wb") as errors:
-                self._process = await nursery.start(partial(_run, command, errors.fileno()))
-            async for line in lines_of(self._process):
+                process: trio.Process = await nursery.start(partial(_run, command, errors.fileno()))
+            async for line in lines_of(process):
                 self._take(cast("PeerEvent", json.loads(line)))
-                if self.kill_at is not None and self.share >= self.kill_at and not self.is_done:
-                    self._kill()
-                    break
+                if self.kill_at is not None and self.kill_at <= self.share and not self.is_done:
+                    process.kill()
+                    kill_peer_servers(self.home)
+                    self.is_killed = True
         if not self.is_done and not self.is_killed:
             self.error = _last_line(self.folder / "stderr")
 
     def _take(self, event: PeerEvent) -> None:
-        if event["event"] not in ("progress", "result"):
+        kind = event.get("event")
+        if kind not in ("progress", "result"):
             return
         self.length = event.get("length", -1)
         self.held_bytes = event.get("held_bytes", 0)
         self.from_supernode = event.get("from_supernode", 0)
         self.from_peers = event.get("from_peers", 0)
         self.from_origin = event.get("from_origin", 0)
-        if event["event"] == "result":
+        if kind == "result":
             self.is_done = True
             self.seconds = event.get("seconds", 0.0)
             self.error = event.get("message", "")
-
-    def _kill(self) -> None:
-        assert self._process is not None
-        self._process.kill()
-        for pid in peer_servers(self.home):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self.is_killed = True
 
 
 async def start_supernode(nursery: trio.Nursery, home: Path) -> str:
@@ -129,32 +125,24 @@ async def start_supernode(nursery: trio.Nursery, home: Path) -> str:
 
 
 async def start_origin(nursery: trio.Nursery, file: Path) -> str:
-    """Start an origin that serves ``file`` and return its base URL."""
+    """Start an origin that serves ``file`` and return its address, ``host:port``."""
     command = [*PYTHON, "damselfly.cli.demo_origin", str(file)]
     line = await _start(nursery, command, file.with_name("origin.stderr"))
-    return line.rpartition(" ")[2]
+    return line.rpartition("/")[2]
 
 
-def peer_servers(folder: Path) -> Iterator[int]:
-    """Yield the ids of peer servers whose meta file lies below ``folder``."""
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            words = entry.read_bytes().decode(errors="replace").split("\0")
-            meta = words[words.index("--meta") + 1] if "--meta" in words[:-1] else ""
-            if Path(meta).is_relative_to(folder):
-                yield int(entry.parent.name)
+def kill_peer_servers(folder: Path) -> None:
+    """Kill the peer servers whose meta file lies below ``folder``, without a warning."""
+    for pid in _peer_servers(folder):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 async def end_peer_servers(folder: Path) -> None:
     """End the peer servers that dfgets left behind below ``folder``, gently first."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in peer_servers(folder):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-        with trio.move_on_after(_LEAVE_S):
-            while any(peer_servers(folder)):  # no child of ours: nothing to wait for
-                await trio.sleep(_LOOK_EVERY_S)
-            return
+    async with trio.open_nursery() as nursery:
+        for pid in _peer_servers(folder):
+            nursery.start_soon(_end, pid)
 
 
 async def lines_of(process: trio.Process) -> AsyncGenerator[str]:
@@ -193,6 +181,32 @@ async def _run(
         start_new_session=True,
         task_status=task_status,
     )
+
+
+def _peer_servers(folder: Path) -> Iterator[int]:
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = entry.read_bytes().decode(errors="replace").split("\0")
+            meta = words[words.index("--meta") + 1] if "--meta" in words[:-1] else ""
+            if Path(meta).is_relative_to(folder):
+                yield int(entry.parent.name)
+
+
+async def _end(pid: int) -> None:
+    """End a process that is no child of this one."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(process, number)
+            with trio.move_on_after(_LEAVE_S):
+                await trio.lowlevel.wait_readable(process)  # it is, once the process is gone
+                return
+    finally:
+        os.close(process)
 
 
 def _last_line(path: Path) -> str:

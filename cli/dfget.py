@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..engine.effects import BackSourceReason, FailCode
-from ..engine.errors import ConfigError
 from .options import DFGET, DFGET_SERVER
 from .status import ExitError, ExitStatus, Stopped, run_program
 from .values import version
@@ -33,9 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _command(arguments: list[str]) -> ExitStatus:
     match arguments:
         case []:
-            raise ConfigError(
-                "Please use the command 'help' to show the help information: no URL given"
-            )
+            text = "no URL given. Please use the command 'help' to show the help information."
+            raise ExitError(text, ExitStatus.FAILED)
         case ["help", *_]:
             print(DFGET.help(), end="")
             return ExitStatus.SUCCESS
@@ -96,6 +94,7 @@ def _fetch(flags: FetchFlags) -> ExitStatus:
         status = ExitStatus(outcome.code % 256)
     except Stopped as stopped:
         text = f"{stopped}; run the same command again to get the rest"
+        reason = BackSourceReason.INIT_FAILED
         outcome, status = _failure(FailCode.DOWNLOAD_FAILED, 0, text, began), stopped.status
     except (PrepareError, LogError) as error:
         reason = BackSourceReason.INIT_FAILED
@@ -154,14 +153,16 @@ def _failure(code: FailCode, reason: int, message: str, began: float) -> Outcome
 def _next_step(outcome: Outcome) -> str:
     """Return what to do about a failure whose message does not say so itself."""
     reason = BackSourceReason(outcome.reason % 1000)
-    forbidden = outcome.reason >= 1000
+    is_forbidden = outcome.reason >= 1000
     if outcome.code is FailCode.NEED_AUTH:
         return "; give the credentials with --header"
     if reason is BackSourceReason.NO_SPACE:
         return "; free some space, then run the same command again"
-    if forbidden and reason in (BackSourceReason.REGISTER_FAILED, BackSourceReason.DOWNLOAD_FAILED):
-        return "; see that the supernode runs and is named right, or leave out --notbs"
-    return ""
+    if is_forbidden and reason is not BackSourceReason.WRITE_FAILED:
+        return "; see that the supernodes run and are named right, or leave out --notbs"
+    if is_forbidden or reason is BackSourceReason.INIT_FAILED or "md5 not match" in outcome.message:
+        return ""
+    return "; check the URL and the origin, then run the same command again: what came is kept"
 
 
 def _shown(request: FetchRequest) -> str:

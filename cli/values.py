@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..engine.effects import NodeAddress
 from ..engine.errors import ConfigError
+from ..engine.redact import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +107,8 @@ def parse_url(text: str) -> str:
     except ValueError:  # a port that is none, or brackets that do not match
         usable = False
     if not usable or _UNPRINTABLE.search(text):
-        raise ConfigError(f"url {text!r}: expected http://host/path or https://host/path")
+        shown = Redactor().text(text)
+        raise ConfigError(f"url {shown!r}: expected http://host/path or https://host/path")
     return text
 
 
@@ -119,7 +121,7 @@ def file_name_of(url: str) -> str:
     _, _, path = rest.partition("/")
     name = path.rstrip("/").rpartition("/")[2]
     if name in ("", ".", ".."):
-        raise ConfigError(f"url {url!r} suggests no file name: say with -o where to put the file")
+        raise ConfigError("the url suggests no file name: say with -o where to put the file")
     return name
 
 

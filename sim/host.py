@@ -12,7 +12,7 @@ from .links import Link
 
 if TYPE_CHECKING:
     from ..engine.piece import PieceLayout
-    from .transfers import PieceTransfer
+    from .transfers import PieceTransfer, Server
 
 
 class Content:
@@ -44,10 +44,22 @@ class Host:
     """Where bytes come from and go to.
 
     ``disk`` tells of each piece on it whether its bytes are bad; ``serves`` are those that others
-    may have; ``uploads`` are under way.
+    may have.  ``server`` answers whoever asks, while the host ``listens``; ``uploads`` are the
+    pieces it is sending.
     """
 
-    __slots__ = ("disk", "down", "ip", "is_supernode", "is_up", "port", "serves", "up", "uploads")
+    __slots__ = (
+        "disk",
+        "down",
+        "ip",
+        "is_supernode",
+        "listens",
+        "port",
+        "server",
+        "serves",
+        "up",
+        "uploads",
+    )
 
     def __init__(
         self,
@@ -60,7 +72,8 @@ class Host:
     ) -> None:
         self.ip, self.port, self.is_supernode = ip, port, is_supernode
         self.up, self.down = Link(up_bytes_per_s), Link(down_bytes_per_s)
-        self.is_up = True
+        self.listens = True
         self.disk: dict[PieceIndex, bool] = {}
         self.serves: dict[PieceIndex, None] = {}
+        self.server: Server
         self.uploads: dict[PieceTransfer, None] = {}

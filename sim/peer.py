@@ -29,7 +29,9 @@ from ..engine.events import (
     PublishFailed,
     Started,
 )
+from ..engine.ids import task_id
 from .node import Node
+from .serving import FileServer, PeerServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,8 +41,9 @@ if TYPE_CHECKING:
     from ..engine.events import DownloadEvent, OriginEvent
     from ..engine.ids import FetchId
     from .host import Host
+    from .origin import OriginRead
     from .stage import Stage
-    from .transfers import OriginRead, PieceTransfer
+    from .transfers import PieceTransfer
 
 
 class Peer:
@@ -59,7 +62,13 @@ class Peer:
         self.took_s: float | None = None
         self.finish: Finish | None = None
         self._stage, self._ended = stage, ended
-        self._under_way: dict[FetchId, PieceTransfer | OriginRead] = {}
+        self._config = config
+        self._fetches: dict[FetchId, PieceTransfer] = {}
+        self._reads: dict[FetchId, OriginRead] = {}
+        self._server: PeerServer | None = None
+        if stage.peer_servers:
+            self._server = PeerServer(config.peer, config.path.rpartition("/")[2], host, stage)
+        host.server = self._server or FileServer(stage.transfers)
         engine = DownloadEngine(config, stage.world.rng(f"peer {number}"))
         self.node: Node[DownloadEvent, DownloadEffect] = Node(
             stage.world, config.peer, engine, self._perform, stage.watch, paranoid=stage.paranoid
@@ -73,15 +82,18 @@ class Peer:
     def start(self) -> None:
         """Begin the download, now; a peer that died before does nothing."""
         self.began_s = self._stage.world.now
+        if self._server is not None:
+            self._server.announce()
         self.node.handle(Started())
 
     def crash(self) -> None:
         """Die: dfget and peer server both, with whatever they were saying."""
         self.node.crash()
-        self.host.is_up = False
-        for under_way in self._under_way.values():
-            self._stage.transfers.cancel(under_way)
-        self._under_way.clear()
+        if self._server is not None:
+            self._server.node.crash()
+        self.host.listens = False
+        for fetch in [*self._fetches, *self._reads]:
+            self._cancel(fetch)
         self._stage.control.hang_up(self.node)
         self._stage.transfers.cut_off(self.host)
 
@@ -90,7 +102,7 @@ class Peer:
             case Send():
                 self._stage.control.ask(self.node, effect)
             case FetchPiece():
-                self._under_way[effect.fetch] = self._stage.transfers.fetch(
+                self._fetches[effect.fetch] = self._stage.transfers.fetch(
                     self.host, effect, self._fetched
                 )
             case KeepPiece(piece):
@@ -100,10 +112,9 @@ class Peer:
             case DropPiece(piece):
                 self.host.serves.pop(piece, None)
             case CancelFetch(fetch):
-                if (under_way := self._under_way.pop(fetch, None)) is not None:
-                    self._stage.transfers.cancel(under_way)
+                self._cancel(fetch)
             case ReadOrigin():
-                self._under_way[effect.fetch] = self._stage.transfers.read_origin(
+                self._reads[effect.fetch] = self._stage.origin.read(
                     self.host, effect, self._origin_said
                 )
             case LayOut():
@@ -113,10 +124,7 @@ class Peer:
             case Publish():
                 self._stage.world.after(0.0, self.node.handle, self._publish(effect))
             case Finish():
-                self.finish = effect
-                assert self.began_s is not None
-                self.took_s = self._stage.world.now - self.began_s
-                self._ended(self)
+                self._finish(effect)
             case Tell():
                 pass  # Nobody watches one peer of thousands.
             case _:
@@ -129,14 +137,31 @@ class Peer:
             return PublishFailed("md5 of the file is another", mismatch=True)
         return Published()
 
+    def _finish(self, effect: Finish) -> None:
+        assert self.began_s is not None
+        self.finish = effect
+        self.took_s = self._stage.world.now - self.began_s
+        if self._server is not None:
+            config = self._config
+            self._server.finished(
+                task_id(config.task_url), config.nodes[0], delivered=self.has_file
+            )
+        self._ended(self)
+
+    def _cancel(self, fetch: FetchId) -> None:
+        if (transfer := self._fetches.pop(fetch, None)) is not None:
+            self._stage.transfers.cancel(transfer)
+        elif (read := self._reads.pop(fetch, None)) is not None:
+            self._stage.origin.cancel(read)
+
     def _fetched(self, event: PieceFetched | PieceFailed) -> None:
-        if self._under_way.pop(event.fetch, None) is not None:
+        if self._fetches.pop(event.fetch, None) is not None:
             self.node.handle(event)
 
     def _origin_said(self, event: OriginEvent) -> None:
         match event:
             case OriginEnded() | OriginFailed():
-                self._under_way.pop(event.fetch, None)
+                self._reads.pop(event.fetch, None)
             case OriginOpened() | OriginPieceStored():
                 pass
             case _:

@@ -15,6 +15,7 @@ from ..engine.events import (
 from ..engine.piece import Digest
 from ..engine.supernode import SupernodeEngine
 from .node import Node
+from .serving import FileServer
 
 if TYPE_CHECKING:
     from ..engine.config import SupernodeConfig
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from ..engine.events import OriginEvent, SupernodeEvent
     from ..engine.ids import FetchId
     from .host import Host
+    from .origin import OriginRead
     from .stage import Stage
-    from .transfers import OriginRead
 
 
 class Supernode:
@@ -31,6 +32,7 @@ class Supernode:
 
     def __init__(self, config: SupernodeConfig, host: Host, stage: Stage) -> None:
         self.host, self._stage = host, stage
+        host.server = FileServer(stage.transfers)
         self._reads: dict[FetchId, OriginRead] = {}
         engine = SupernodeEngine(config, stage.world.rng("supernode"))
         self.node: Node[SupernodeEvent, SupernodeEffect] = Node(
@@ -41,9 +43,9 @@ class Supernode:
     def crash(self) -> None:
         """Die, and stay dead."""
         self.node.crash()
-        self.host.is_up = False
+        self.host.listens = False
         for read in self._reads.values():
-            self._stage.transfers.cancel(read)
+            self._stage.origin.cancel(read)
         self._reads.clear()
         self._stage.control.cut_off()
         self._stage.transfers.cut_off(self.host)
@@ -53,12 +55,12 @@ class Supernode:
             case Answer():
                 self._stage.control.answer(effect)
             case ReadOrigin():
-                self._reads[effect.fetch] = self._stage.transfers.read_origin(
+                self._reads[effect.fetch] = self._stage.origin.read(
                     self.host, effect, self._origin_said
                 )
             case CancelFetch(fetch):
                 if (read := self._reads.pop(fetch, None)) is not None:
-                    self._stage.transfers.cancel(read)
+                    self._stage.origin.cancel(read)
             case HashPiece(task, piece):
                 digest = self._stage.content.digest(piece, Digest("md5:"))
                 hashed = PieceHashed(task, piece, digest.removeprefix("md5:"))

@@ -15,13 +15,14 @@ from .control import Control
 from .digest import TraceDigest
 from .faults import Rot, deaths
 from .host import Content, Host
-from .links import EqualShare, Link, MaxMin
+from .links import EqualShare, MaxMin
+from .origin import Origin
 from .peer import Peer
 from .report import Report
 from .scenario import NetworkModel
 from .stage import Stage
 from .supernode import Supernode
-from .transfers import Source, Transfers
+from .transfers import Transfers
 from .world import World
 
 if TYPE_CHECKING:
@@ -65,18 +66,19 @@ class Swarm:
         self._checkers = Checkers(scenario, content) if check or paranoid else None
         self._hosts: dict[tuple[str, int], Host] = {}
         self._control = Control(self._world, scenario.latency_s)
-        model = MaxMin if scenario.network is NetworkModel.MAX_MIN else EqualShare
-        origin_rate = scenario.origin_bytes_per_s or scenario.supernode_bytes_per_s
-        self._transfers = Transfers(
-            self._world, model(self._world), scenario, content, self._hosts, Link(origin_rate)
-        )
+        exact = scenario.network is NetworkModel.MAX_MIN
+        network = MaxMin(self._world) if exact else EqualShare(self._world)
+        self._transfers = Transfers(self._world, network, scenario, content, self._hosts)
+        self._origin = Origin(self._world, network, scenario, content)
         stage = Stage(
             world=self._world,
             control=self._control,
             transfers=self._transfers,
+            origin=self._origin,
             content=content,
             rot=Rot(scenario),
             watch=self._saw if self._checkers else self._digest,
+            peer_servers=scenario.peer_servers,
             paranoid=paranoid,
         )
         self.supernode = self._add_supernode(stage)
@@ -109,16 +111,15 @@ class Swarm:
     def report(self) -> Report:
         """Return the figures so far."""
         times = sorted(p.took_s for p in self.peers if p.took_s is not None and p.has_file)
-        crashed = sum(not peer.host.is_up for peer in self.peers)
-        moved = self._transfers.bytes_from
+        crashed = sum(not peer.node.is_up for peer in self.peers)
         return Report(
             scenario=self.scenario,
             completions_s=tuple(times),
             unfinished=len(self._without_file()),
             crashed=crashed,
-            origin_bytes=moved[Source.ORIGIN],
-            supernode_bytes=moved[Source.SUPERNODE],
-            peer_bytes=moved[Source.PEER],
+            origin_bytes=self._origin.bytes_read,
+            supernode_bytes=self._transfers.bytes_from_supernode,
+            peer_bytes=self._transfers.bytes_from_peers,
             transfers=self._transfers.pieces_moved,
             engine_calls=self._digest.calls,
             simulated_s=self._world.now,
@@ -204,7 +205,7 @@ class Swarm:
             self._world.after(_AFTERMATH_S, World.stop, self._world)
 
     def _without_file(self) -> list[Peer]:
-        return [peer for peer in self.peers if peer.host.is_up and not peer.has_file]
+        return [peer for peer in self.peers if peer.node.is_up and not peer.has_file]
 
     def _check_all_finished(self) -> None:
         if late := self._without_file():

@@ -1,44 +1,22 @@
-"""Bulk bytes: pieces from host to host, and reads of the origin."""
+"""Pieces on their way from host to host."""
 
 from __future__ import annotations
 
-from collections import Counter
-from enum import Enum, auto
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from ..engine.events import (
-    FetchFailure,
-    OriginEnded,
-    OriginFailed,
-    OriginFailure,
-    OriginOpened,
-    OriginPieceStored,
-    PieceFailed,
-    PieceFetched,
-)
-from ..engine.ids import PieceIndex
-from ..engine.piece import WRAP_BYTES, PieceLayout, PieceSizePolicy
+from ..engine.events import FetchFailure, PieceFailed, PieceFetched
+from ..engine.piece import WRAP_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ..engine.effects import FetchPiece, ReadOrigin
-    from ..engine.events import OriginEvent
+    from ..engine.effects import FetchPiece
     from .host import Content, Host
-    from .links import Flow, Link, Network
+    from .links import Flow, Network
     from .scenario import Scenario
     from .world import World
 
     Fetched: TypeAlias = Callable[[PieceFetched | PieceFailed], None]
-    OriginSaid: TypeAlias = Callable[[OriginEvent], None]
-
-
-class Source(Enum):
-    """Where bytes came from."""
-
-    ORIGIN = auto()
-    SUPERNODE = auto()
-    PEER = auto()
 
 
 class PieceTransfer:
@@ -52,38 +30,21 @@ class PieceTransfer:
         self.flow: Flow | None = None
         self.is_over = False
 
-    @property
-    def source(self) -> Source:
-        """Where its bytes come from."""
-        is_cdn = self.parent is not None and self.parent.is_supernode
-        return Source.SUPERNODE if is_cdn else Source.PEER
 
+class Server(Protocol):
+    """What answers requests for pieces on a host."""
 
-class OriginRead:
-    """One ``ReadOrigin`` under way: its pieces come one after the other."""
+    def ask(self, transfer: PieceTransfer) -> None:
+        """Decide on a request: ``Transfers.send`` or ``Transfers.refuse``, now or later."""
+        ...
 
-    __slots__ = ("effect", "flow", "host", "is_over", "layout", "next", "tell")
-    source = Source.ORIGIN
-
-    def __init__(
-        self, host: Host, effect: ReadOrigin, layout: PieceLayout, tell: OriginSaid
-    ) -> None:
-        self.host, self.effect, self.layout, self.tell = host, effect, layout, tell
-        self.next = PieceIndex(effect.first_byte // layout.content_size)
-        self.flow: Flow | None = None
-        self.is_over = False
-
-    @property
-    def end(self) -> int:
-        """Number of the piece behind the last one wanted."""
-        last = self.effect.last_byte
-        if last is None:
-            return self.layout.count
-        return min(self.layout.count, -(-(last + 1) // self.layout.content_size))
+    def ended(self, transfer: PieceTransfer, bytes_sent: int, *, complete: bool) -> None:
+        """A piece that was being sent is through, or broken off."""
+        ...
 
 
 class Transfers:
-    """Performs what engines ask for in bytes, and counts the bytes (of content)."""
+    """Moves pieces, and counts the bytes of content that moved."""
 
     def __init__(
         self,
@@ -92,67 +53,70 @@ class Transfers:
         scenario: Scenario,
         content: Content,
         hosts: Mapping[tuple[str, int], Host],
-        origin: Link,
     ) -> None:
-        self._world, self._network, self._content = world, network, content
-        self._hosts, self._origin = hosts, origin
+        self._world, self._network = world, network
+        self._content, self._hosts = content, hosts
         self._latency_s = scenario.latency_s
         self._first_byte_s = 2 * scenario.latency_s + scenario.dead_time_s
-        self.bytes_from: Counter[Source] = Counter()
+        self.bytes_from_supernode = 0
+        self.bytes_from_peers = 0
         self.pieces_moved = 0
 
     def fetch(self, child: Host, effect: FetchPiece, tell: Fetched) -> PieceTransfer:
         """Get one piece from the parent that the effect names, then ``tell``."""
         transfer = PieceTransfer(child, effect, tell)
-        self._world.after(self._first_byte_s, self._begin, transfer)
+        self._world.after(self._first_byte_s, self._request, transfer)
         return transfer
 
-    def read_origin(self, host: Host, effect: ReadOrigin, tell: OriginSaid) -> OriginRead:
-        """Read the origin as the effect says; ``tell`` hears of its head, each piece, its end."""
-        size = effect.piece_size
-        if isinstance(size, PieceSizePolicy):
-            size = self._content.piece_size
-        layout = PieceLayout(self._content.length, size)
-        read = OriginRead(host, effect, layout, tell)
-        self._world.after(2 * self._latency_s, self._open, read)
-        return read
+    def send(self, transfer: PieceTransfer) -> bool:
+        """A server grants the request; false, and it is refused, if the piece is not there."""
+        parent, piece = transfer.parent, transfer.effect.offer.piece
+        assert parent is not None
+        if piece not in parent.serves:
+            self.refuse(transfer, FetchFailure.NOT_FOUND, "416")
+            return False
+        parent.uploads[transfer] = None
+        size = self._content.sizes[piece] + WRAP_BYTES
+        transfer.flow = self._network.start(
+            parent.up, transfer.child.down, size, self._arrived, transfer
+        )
+        return True
 
-    def cancel(self, under_way: PieceTransfer | OriginRead) -> None:
-        """Give it up; nobody is told."""
-        if under_way.is_over:
+    def refuse(self, transfer: PieceTransfer, failure: FetchFailure, reason: str) -> None:
+        """A server, or the lack of one, turns the request down."""
+        transfer.is_over = True
+        event = PieceFailed(transfer.effect.fetch, failure, reason)
+        self._world.after(self._latency_s, transfer.tell, event)
+
+    def cancel(self, transfer: PieceTransfer) -> None:
+        """Give it up; nobody but the server is told."""
+        if transfer.is_over:
             return
-        under_way.is_over = True
-        if isinstance(under_way, PieceTransfer) and under_way.parent is not None:
-            del under_way.parent.uploads[under_way]
-        if under_way.flow is not None:
-            self.bytes_from[under_way.source] += self._network.cancel(under_way.flow)
+        transfer.is_over = True
+        flow, parent = transfer.flow, transfer.parent
+        if flow is None or parent is None:
+            return
+        del parent.uploads[transfer]
+        moved = self._network.cancel(flow)
+        self._count(parent, moved)
+        parent.server.ended(transfer, moved, complete=False)
 
     def cut_off(self, parent: Host) -> None:
         """All uploads of a host break, as its connections do when it dies."""
         for transfer in list(parent.uploads):
             self.cancel(transfer)
-            self._fail(transfer, FetchFailure.SHORT, "the connection broke")
+            self.refuse(transfer, FetchFailure.SHORT, "the connection broke")
 
-    # --- pieces ---
-
-    def _begin(self, transfer: PieceTransfer) -> None:
+    def _request(self, transfer: PieceTransfer) -> None:
         if transfer.is_over:
             return
         offer = transfer.effect.offer
         parent = self._hosts.get((offer.host, offer.port))
-        if parent is None or not parent.is_up:
-            transfer.is_over = True
-            self._fail(transfer, FetchFailure.UNREACHABLE, "connection refused")
-        elif offer.piece not in parent.serves:
-            transfer.is_over = True
-            self._fail(transfer, FetchFailure.NOT_FOUND, "404")
+        if parent is None or not parent.listens:
+            self.refuse(transfer, FetchFailure.UNREACHABLE, "connection refused")
         else:
             transfer.parent = parent
-            parent.uploads[transfer] = None
-            size = self._content.sizes[offer.piece] + WRAP_BYTES
-            transfer.flow = self._network.start(
-                parent.up, transfer.child.down, size, self._arrived, transfer
-            )
+            parent.server.ask(transfer)
 
     def _arrived(self, transfer: PieceTransfer) -> None:
         parent, effect = transfer.parent, transfer.effect
@@ -162,49 +126,16 @@ class Transfers:
         del parent.uploads[transfer]
         piece = effect.offer.piece
         size = self._content.sizes[piece]
-        self.bytes_from[transfer.source] += size
+        self._count(parent, size)
         self.pieces_moved += 1
+        parent.server.ended(transfer, size + WRAP_BYTES, complete=True)
         corrupt = parent.disk[piece]
         transfer.child.disk[piece] = corrupt
         digest = self._content.digest(piece, effect.offer.digest, corrupt=corrupt)
         transfer.tell(PieceFetched(effect.fetch, size, digest))
 
-    def _fail(self, transfer: PieceTransfer, failure: FetchFailure, reason: str) -> None:
-        event = PieceFailed(transfer.effect.fetch, failure, reason)
-        self._world.after(self._latency_s, transfer.tell, event)
-
-    # --- the origin ---
-
-    def _open(self, read: OriginRead) -> None:
-        if read.is_over:
-            return
-        effect = read.effect
-        validator = self._content.validator
-        if effect.validator not in ("", validator):
-            read.is_over = True
-            read.tell(OriginFailed(effect.fetch, OriginFailure.CHANGED, "another ETag", 412))
-            return
-        layout = read.layout
-        read.tell(OriginOpened(effect.fetch, layout.length, layout.piece_size, True, validator))
-        self._read_on(read)
-
-    def _read_on(self, read: OriginRead) -> None:
-        size = read.layout.size(read.next)
-        read.flow = self._network.start(self._origin, read.host.down, size, self._stored, read)
-
-    def _stored(self, read: OriginRead) -> None:
-        effect, piece = read.effect, read.next
-        size = read.layout.size(piece)
-        self.bytes_from[Source.ORIGIN] += size
-        read.host.disk[piece] = False
-        read.next = PieceIndex(piece + 1)
-        read.flow = None
-        ends = read.next >= read.end
-        read.is_over = ends
-        read.tell(OriginPieceStored(effect.fetch, piece, size, self._content.sha256(piece)))
-        if ends:
-            whole = effect.first_byte == 0 and read.next >= read.layout.count
-            digest = self._content.md5 if whole and effect.wants_md5 else ""
-            read.tell(OriginEnded(effect.fetch, read.layout.length, digest))
-        elif not read.is_over:
-            self._read_on(read)
+    def _count(self, parent: Host, moved: int) -> None:
+        if parent.is_supernode:
+            self.bytes_from_supernode += moved
+        else:
+            self.bytes_from_peers += moved

@@ -1,0 +1,147 @@
+"""Who answers when a peer asks for a piece: a peer's own server, or the supernode's file server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, assert_never
+
+from ..engine.effects import Send
+from ..engine.events import FetchFailure
+from ..engine.ids import ExchangeId
+from ..engine.messages import LeaveTask
+from ..engine.peer_server import PeerServerEngine
+from ..engine.uploads import (
+    CheckRequested,
+    CloseServer,
+    DataSurveyed,
+    DeleteDownload,
+    FinishReported,
+    FoundFile,
+    LeaveSwarm,
+    LimitUploads,
+    PieceRequested,
+    Respond,
+    RetireServer,
+    ServePiece,
+    SurveyData,
+    UploadEnded,
+    UploadPolicy,
+)
+from .node import Node
+
+if TYPE_CHECKING:
+    from ..engine.effects import NodeAddress
+    from ..engine.events import ExchangeFailed, Replied
+    from ..engine.ids import PeerId, TaskId
+    from ..engine.uploads import PeerServerEffect, PeerServerEvent
+    from .host import Host
+    from .stage import Stage
+    from .transfers import PieceTransfer, Transfers
+
+_POLICY: Final = UploadPolicy(data_dir="/data", version="sim")
+_LEAVE_TIMEOUT_S: Final = 5.0
+
+
+class FileServer:
+    """The supernode's download port: whatever lies there may be had."""
+
+    def __init__(self, transfers: Transfers) -> None:
+        self._transfers = transfers
+
+    def ask(self, transfer: PieceTransfer) -> None:
+        """Send the piece."""
+        self._transfers.send(transfer)
+
+    def ended(self, transfer: PieceTransfer, bytes_sent: int, *, complete: bool) -> None:
+        """Keep no account."""
+
+
+class PeerServer:
+    """A peer server's engine, and the directory with the one download that it serves."""
+
+    def __init__(self, peer: PeerId, name: str, host: Host, stage: Stage) -> None:
+        self._peer, self._name, self._host, self._stage = peer, name, host, stage
+        self._asked: dict[ExchangeId, PieceTransfer] = {}
+        self._numbers: dict[PieceTransfer, ExchangeId] = {}
+        self._count = 0
+        self._used_s = 0.0
+        self._is_done = self._is_delivered = False
+        self.node: Node[PeerServerEvent, PeerServerEffect] = Node(
+            stage.world,
+            f"{peer} server",
+            PeerServerEngine(_POLICY),
+            self._perform,
+            stage.watch,
+            paranoid=stage.paranoid,
+        )
+
+    def announce(self) -> None:
+        """A download begins and wants to be served."""
+        self._used_s = self._stage.world.now
+        self.node.handle(CheckRequested(self._next(), self._name, "", ""))
+
+    def finished(self, task: TaskId, node: NodeAddress, *, delivered: bool) -> None:
+        """The download ended; its pieces stay on offer for a while."""
+        self._is_done, self._is_delivered = True, delivered
+        self._used_s = self._stage.world.now
+        report = FinishReported(self._next(), self._name, task, self._peer, str(node))
+        self.node.handle(report)
+
+    def ask(self, transfer: PieceTransfer) -> None:
+        """Put the request for a piece to the engine."""
+        exchange, offer = self._next(), transfer.effect.offer
+        self._asked[exchange] = transfer
+        first, size = offer.piece * offer.piece_size, offer.piece_size
+        self.node.handle(
+            PieceRequested(
+                exchange=exchange,
+                name=offer.path.rpartition("/")[2],
+                byte_range=f"bytes={first}-{first + size - 1}",
+                piece=str(offer.piece),
+                piece_size=str(size),
+            )
+        )
+
+    def ended(self, transfer: PieceTransfer, bytes_sent: int, *, complete: bool) -> None:
+        """Tell the engine that an upload is over."""
+        self.node.handle(UploadEnded(self._numbers.pop(transfer), bytes_sent, complete))
+
+    def handle(self, event: Replied | ExchangeFailed) -> None:
+        """Nothing depends on what the supernode answers to a leave."""
+
+    def _next(self) -> ExchangeId:
+        self._count += 1
+        return ExchangeId(self._count)
+
+    def _perform(self, effect: PeerServerEffect) -> None:
+        match effect:
+            case ServePiece(exchange):
+                transfer = self._asked.pop(exchange)
+                if self._stage.transfers.send(transfer):
+                    self._numbers[transfer] = exchange
+                else:
+                    ended = UploadEnded(exchange, 0, False)
+                    self._stage.world.after(0.0, self.node.handle, ended)
+            case Respond(exchange, status, text):
+                if (transfer := self._asked.pop(exchange, None)) is not None:
+                    absent = status in (404, 416, 500)
+                    failure = FetchFailure.NOT_FOUND if absent else FetchFailure.REFUSED
+                    self._stage.transfers.refuse(transfer, failure, f"{status} {text.strip()}")
+            case SurveyData():
+                self._stage.world.after(0.0, self.node.handle, DataSurveyed(self._survey()))
+            case LeaveSwarm(node, task, peer):
+                leave = Send(self._next(), node, LeaveTask(task, peer), _LEAVE_TIMEOUT_S)
+                self._stage.control.ask(self, leave)
+            case DeleteDownload():
+                self._host.serves.clear()
+            case CloseServer():
+                self._host.listens = False
+            case LimitUploads() | RetireServer():
+                pass  # No host here has a total limit, or a second download to look for a server.
+            case _:
+                assert_never(effect)
+
+    def _survey(self) -> tuple[FoundFile, ...]:
+        if not self._host.serves and self._is_done:
+            return ()
+        age_s = self._stage.world.now - self._used_s
+        return (FoundFile(self._name, age_s, not self._is_done, self._is_delivered),)
