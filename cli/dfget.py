@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..engine.effects import BackSourceReason, FailCode
 from .options import DFGET, DFGET_SERVER
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ..net.fetch import FetchRequest, Outcome
     from .options import FetchFlags
     from .progress import Bar, Reporter
+
+_FORBIDDEN: Final = 1000
+"""Added to a reason where going back to the source was not allowed (protocol 8.4)."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,18 +94,17 @@ def _fetch(flags: FetchFlags) -> ExitStatus:
     began = time.monotonic()
     try:
         outcome = _download(request, reporter, console=flags.console)
-        status = ExitStatus(outcome.code % 256)
+        status, step = ExitStatus(outcome.code % 256), _next_step(outcome)
     except Stopped as stopped:
-        text = f"{stopped}; run the same command again to get the rest"
-        reason = BackSourceReason.INIT_FAILED
-        outcome, status = _failure(FailCode.DOWNLOAD_FAILED, 0, text, began), stopped.status
+        outcome = _failure(FailCode.DOWNLOAD_FAILED, 0, str(stopped), began)
+        status, step = stopped.status, "; run the same command again to get the rest"
     except (PrepareError, LogError) as error:
         reason = BackSourceReason.INIT_FAILED
         outcome = _failure(FailCode.PREPARE_FAILED, reason, str(error), began)
-        status = ExitStatus.PREPARE_FAILED
+        status, step = ExitStatus.PREPARE_FAILED, ""
     reporter.ended(outcome)
-    if status:
-        raise ExitError(f"{outcome.message}{_next_step(outcome)}", status)
+    if status is not ExitStatus.SUCCESS:
+        raise ExitError(f"{outcome.message}{step}", status)
     return status
 
 
@@ -152,17 +154,22 @@ def _failure(code: FailCode, reason: int, message: str, began: float) -> Outcome
 
 def _next_step(outcome: Outcome) -> str:
     """Return what to do about a failure whose message does not say so itself."""
-    reason = BackSourceReason(outcome.reason % 1000)
-    is_forbidden = outcome.reason >= 1000
     if outcome.code is FailCode.NEED_AUTH:
         return "; give the credentials with --header"
-    if reason is BackSourceReason.NO_SPACE:
-        return "; free some space, then run the same command again"
-    if is_forbidden and reason is not BackSourceReason.WRITE_FAILED:
-        return "; see that the supernodes run and are named right, or leave out --notbs"
-    if is_forbidden or reason is BackSourceReason.INIT_FAILED or "md5 not match" in outcome.message:
-        return ""
-    return "; check the URL and the origin, then run the same command again: what came is kept"
+    is_forbidden = outcome.reason >= _FORBIDDEN
+    match BackSourceReason(outcome.reason % _FORBIDDEN):
+        case BackSourceReason.NO_SPACE:
+            return "; free some space, then run the same command again"
+        case BackSourceReason.WRITE_FAILED:
+            return ""
+        case _ if is_forbidden:
+            return "; see that the supernodes run and are named right, or leave out --notbs"
+        case _ if outcome.message.startswith("md5 not match"):
+            return ""
+        case _ if outcome.message.startswith("not done after"):
+            return "; allow more with --timeout and run again: what came is kept"
+        case _:
+            return "; check the URL and the origin, then run again: what came is kept"
 
 
 def _shown(request: FetchRequest) -> str:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _PROBE_S: Final = 1.0
+_MAX_NAME_BYTES: Final = 180
 
 
 class Pattern(Enum):
@@ -140,7 +141,7 @@ async def fetch(request: FetchRequest, watcher: Watcher) -> Outcome:
     stores = await _prepare(request)
     nodes = () if request.pattern is Pattern.SOURCE else request.nodes
     ip = request.ip or await _own_ip(nodes)
-    name = task_file_name(request.target.name, request.sign)
+    name = task_file_name(_short(request.target.name), request.sign)
     async with HttpPool() as pool:
         server = None
         if nodes and request.pattern is Pattern.P2P:
@@ -266,6 +267,11 @@ def _leave_behind(store: PieceStore) -> None:
         store.close()
     else:
         store.delete()
+
+
+def _short(name: str) -> str:
+    """Return as much of a file's name as leaves room for what is added to it."""
+    return os.fsencode(name)[:_MAX_NAME_BYTES].decode(errors="ignore")
 
 
 def _key(request: FetchRequest, task: str) -> str:

@@ -161,6 +161,8 @@ class Performer:
         try:
             await trio.to_thread.run_sync(work)
         except PublishError as error:
+            if error.mismatch:
+                self._store.delete()  # or the next run would end the same way
             failed = PublishFailed(str(error), mismatch=error.mismatch, no_space=error.no_space)
             self._post(failed)
         else:

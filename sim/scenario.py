@@ -44,8 +44,9 @@ class Scenario:
     and the first byte of a piece; ``dead_time_s`` comes on top of that for each piece.
     ``supernode_slots`` ``None``: enough to fill its uplink with transfers at full peer speed.
     ``piece_size`` is a wrapped size in bytes or the policy that finds one.  ``arrivals_s`` gives
-    each peer's start, empty: all at 0.  Without ``peer_servers`` peers give away what they have
-    with no engine asked, which is faster.  ``until_s`` ``None``: long after the bound.
+    each peer's start, empty: all at 0.  ``peer_servers``: each upload is put to a
+    ``PeerServerEngine`` on the parent; else a parent gives whatever it has, which is a fifth
+    faster.  ``until_s`` ``None``: long after the bound.
 
     Raises:
         ConfigError: a knob has a value that cannot be used; names both.
@@ -69,7 +70,7 @@ class Scenario:
     corruptions: tuple[Corruption, ...] = ()
     supernode_crash_s: float | None = None
     back_to_source: bool = True
-    peer_servers: bool = True
+    peer_servers: bool = False
     network: NetworkModel = NetworkModel.SHARE
     seed: int = 0
     until_s: float | None = None

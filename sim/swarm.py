@@ -70,7 +70,7 @@ class Swarm:
         network = MaxMin(self._world) if exact else EqualShare(self._world)
         self._transfers = Transfers(self._world, network, scenario, content, self._hosts)
         self._origin = Origin(self._world, network, scenario, content)
-        stage = Stage(
+        self.stage = stage = Stage(
             world=self._world,
             control=self._control,
             transfers=self._transfers,

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final, TypeAlias
 
 from damselfly.engine import cdn, download, served
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from enum import Enum
-
+Table: TypeAlias = Mapping[Any, Mapping[Any, Enum]]
 README: Final = Path(__file__).parent.parent / "engine" / "README.md"
-TABLES: Final[Mapping[str, Mapping[Enum, Mapping[Enum, Enum]]]] = {
+TABLES: Final[Mapping[str, Table]] = {
     "download": download.LIFE,
     "cdn": cdn.LIFE,
     "served": served.LIFE,
@@ -21,7 +20,7 @@ TABLES: Final[Mapping[str, Mapping[Enum, Mapping[Enum, Enum]]]] = {
 _DRAWING: Final = re.compile(r"(<!-- (\w+): drawn -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def draw(table: Mapping[Enum, Mapping[Enum, Enum]]) -> str:
+def draw(table: Table) -> str:
     """Return a state machine as a Mermaid diagram; the table's first row is the start."""
     lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {next(iter(table)).name}"]
     for state, row in table.items():

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import shlex
 import signal
 import subprocess
@@ -10,10 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from damselfly.cli.dfsim import main
+from damselfly.engine.piece import Digest
+from damselfly.sim.host import Content
 from damselfly.sim.world import World
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from damselfly.engine.ids import PieceIndex
 
 SMALL = ["run", "--peers", "8", "--size", "8MB", "--seed", "4"]
 KEYS = {
@@ -43,7 +49,8 @@ def test_every_knob_reaches_the_scenario(
     file = tmp_path / "out.json"
     knobs = "--peer-rate 100mbit --supernode-rate 1gbit --origin-rate 50mbit --piece-size 500kB"
     knobs += " --latency 2ms --slots 3 --supernode-slots 4 --network maxmin"
-    assert main([*SMALL, *knobs.split(), "--paranoid", "--json", str(file)]) == 0
+    knobs += " --peer-servers --paranoid"
+    assert main([*SMALL, *knobs.split(), "--json", str(file)]) == 0
     out = capsys.readouterr().out
     assert out.startswith("dfsim run --peers 8 --size 8MB ")
     for option in shlex.split(knobs):
@@ -137,6 +144,37 @@ def test_ctrl_c_ends_the_process_without_a_traceback() -> None:
     assert process.returncode == 130
     assert err.startswith("dfsim: interrupted")
     assert len(err.splitlines()) == 1
+
+
+def test_a_terminal_gets_a_progress_bar_and_the_figures_stay_clean() -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "damselfly.cli.dfsim", *SMALL]
+    with open(ours, "rb", buffering=0) as terminal:
+        done = subprocess.run(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            text=True,
+            check=True,
+            env=os.environ | {"TERM": "xterm"},
+        )
+        os.close(theirs)
+        assert b"simulating" in terminal.read(65536)
+    assert "simulating" not in done.stdout
+    assert "8 of 8 peers have the file" in done.stdout
+
+
+def test_a_check_that_fails_is_one_line_and_status_1(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(content: Content, piece: PieceIndex) -> Digest:
+        return Digest("sha256:00")
+
+    monkeypatch.setattr(Content, "sha256", wrong)
+    assert main([*SMALL, "--check"]) == 1
+    said = capsys.readouterr().err
+    assert "keeps piece" in said
+    assert len(said.splitlines()) == 1
 
 
 def test_peers_left_without_the_file_make_the_run_a_failure(

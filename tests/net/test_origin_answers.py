@@ -85,6 +85,17 @@ async def test_a_206_nobody_asked_for_is_no_download(reader: OriginReader, disk:
     assert run.failed.failure is OriginFailure.BAD_ANSWER
 
 
+@pytest.mark.parametrize(("last_byte", "headers"), [(0, ()), (None, ("Range: bytes=0-0",))])
+async def test_who_ignores_a_range_is_not_believed_to_take_them(
+    reader: OriginReader, disk: Disk, last_byte: int | None, headers: tuple[str, ...]
+) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nAccept-Ranges: bytes\r\nContent-Length: 2\r\n\r\nxy"
+    async with raw_origin(answer) as url:
+        run = await read(reader, effect(url, 0, last_byte, headers=headers), disk)
+    assert run.ended.length == 2
+    assert not run.opened.ranged
+
+
 async def test_an_encoded_body_is_refused(
     origin: OriginServer, reader: OriginReader, disk: Disk
 ) -> None:

@@ -186,6 +186,17 @@ async def test_a_wrong_md5_leaves_no_file(tmp_path: Path) -> None:
     assert outcome.code is FailCode.DOWNLOAD_FAILED
     assert "0" * 32 in outcome.message
     assert not (tmp_path / "a.out").exists()
+    assert list((tmp_path / "a.home" / "data").iterdir()) == [], "the next run starts afresh"
+
+
+async def test_a_long_name(tmp_path: Path) -> None:
+    with OriginServer() as origin:
+        origin.put("/f", DATA)
+        async with running_supernode(tmp_path / "sn") as node:
+            target = tmp_path / ("ü" * 120)
+            outcome = await get(request(tmp_path, origin.url("/f"), "a", node, target=target))
+    assert outcome.code is FailCode.SUCCESS
+    assert target.read_bytes() == DATA
 
 
 async def call(node: SupernodeAddress, method: str, target: str, body: bytes = b"", kind: str = ""):

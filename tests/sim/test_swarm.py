@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from damselfly.sim.report import Report
 
 PIECE = (1 << 20) - 5
-SMALL = Scenario(peers=16, file_bytes=20 * PIECE)
+SMALL = Scenario(peers=16, file_bytes=20 * PIECE, peer_servers=True)
 
 
 def run(scenario: Scenario) -> Report:

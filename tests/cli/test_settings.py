@@ -1,0 +1,324 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from damselfly.cli.config_file import read_dfget_file
+from damselfly.cli.options import DFGET, DFGET_SERVER, SUPERNODE
+from damselfly.cli.settings import (
+    fetch_request,
+    in_weighted_order,
+    peer_server_config,
+    supernode_settings,
+)
+from damselfly.cli.values import (
+    WeightedNode,
+    file_name_of,
+    parse_duration,
+    parse_filter,
+    parse_header,
+    parse_ip,
+    parse_md5,
+    parse_nodes,
+    parse_port,
+    parse_url,
+)
+from damselfly.engine.effects import NodeAddress
+from damselfly.engine.errors import ConfigError
+from damselfly.engine.piece import PieceSizePolicy
+from damselfly.net.fetch import FetchRequest, Pattern
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+URL = "http://origin.example/dir/file.bin"
+
+
+def resolved(
+    *arguments: str, file: Path = Path("/nowhere/dfget.yml"), is_there: bool = False
+) -> FetchRequest:
+    flags = DFGET.parse(["-u", URL, *arguments])
+    return fetch_request(flags, random.Random(1), file=file, is_there=lambda _: is_there)
+
+
+# --- values ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30", 30),
+        ("0", 0),
+        ("30s", 30),
+        ("5m", 300),
+        ("1h30m", 5400),
+        ("1.5h", 5400),
+        ("20ms", 0.02),
+    ],
+)
+def test_durations_of_old_and_new_dfgets(text: str, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "node"),
+    [
+        ("10.0.0.1", WeightedNode(NodeAddress("10.0.0.1", 8002))),
+        ("sn.example:9000", WeightedNode(NodeAddress("sn.example", 9000))),
+        ("10.0.0.1=3", WeightedNode(NodeAddress("10.0.0.1"), 3)),
+        ("10.0.0.1:9000=2", WeightedNode(NodeAddress("10.0.0.1", 9000), 2)),
+        ("[fe80::1]:9000", WeightedNode(NodeAddress("fe80::1", 9000))),
+    ],
+)
+def test_nodes(text: str, node: WeightedNode) -> None:
+    assert parse_nodes(text) == (node,)
+    assert parse_nodes(f"{text}, {text}") == (node, node)
+
+
+@pytest.mark.parametrize(
+    ("parse", "bad"),
+    [
+        (parse_duration, ["", "x", "5 m", "-5", "5m3", "1d", "1e3"]),
+        (parse_nodes, ["", "a,", "http://a", "a:0", "a:70000", "a=0", "a:b", "a b", "[::1"]),
+        (parse_header, ["Accept", "Acc ept:x", ":x", "A:b\r\nC:d", "A:b\nC", "A:\0"]),
+        (parse_md5, ["", "abc", "g" * 32, "a" * 33]),
+        (parse_port, ["", "-1", "65536", "http", "\u0665"]),
+        (parse_ip, ["", "localhost", "1.2.3", "300.1.1.1"]),
+        (
+            parse_url,
+            [
+                "",
+                "abc",
+                "ftp://h/f",
+                "http://",
+                "http:///f",
+                "http://h:x/f",
+                "http://h/a b",
+                "//h/f",
+            ],
+        ),
+        (file_name_of, ["http://h", "http://h/", "http://h//", "http://h/..", "http://h/#x"]),
+    ],
+)
+def test_values_that_make_no_sense(parse: Callable[[str], object], bad: list[str]) -> None:
+    for text in bad:
+        with pytest.raises(ConfigError):
+            parse(text)
+
+
+def test_errors_hide_secrets() -> None:
+    with pytest.raises(ConfigError) as header:
+        parse_header("Author ization: Bearer s3cret")
+    with pytest.raises(ConfigError) as url:
+        parse_url("ftp://user:s3cret@host/f")
+    assert "s3cret" not in f"{header.value}{url.value}"
+
+
+def test_md5_and_filter() -> None:
+    assert parse_md5("EBB5F94ED1F3361253F42057DA80384E") == "ebb5f94ed1f3361253f42057da80384e"
+    assert parse_filter("a&b&") == ("a", "b")
+    assert parse_header("Accept: a/b, c/d") == "Accept: a/b, c/d"
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        (URL, "file.bin"),
+        ("http://h/100?x=1", "100?x=1"),
+        ("http://h/dir/", "dir"),
+        ("http://h/f#part", "f"),
+        ("http://h/f?path=/a/b", "b"),
+    ],
+)
+def test_a_url_suggests_the_name_that_dfget_gives_it(url: str, name: str) -> None:
+    assert file_name_of(url) == name
+
+
+# --- dfget ----------------------------------------------------------------------------------------
+
+
+def test_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    request = resolved()
+    assert request.url == URL
+    assert request.target == tmp_path / "file.bin"
+    assert request.home == tmp_path / "me" / ".small-dragonfly"
+    assert request.nodes == ()
+    assert request.pattern is Pattern.P2P
+    assert request.back_to_source
+    assert (request.local_limit_bytes_per_s, request.total_limit_bytes_per_s) == (0, 0)
+    assert (request.timeout_s, request.alive_s, request.expire_s) == (0, 300, 180)
+
+
+def test_every_flag_arrives(tmp_path: Path) -> None:
+    request = resolved(
+        *("-o", str(tmp_path / "x"), "-n", "a,b:9", "-n", "c", "-i", "id", "-f", "k&l"),
+        *("--header", "A:b, c", "--header", "D:e", "--insecure", "-p", "cdn", "--notbs"),
+        *("-s", "2M", "--totallimit", "1024", "-e", "1m30s", "--ip", "127.0.0.2", "--port", "2000"),
+        *("--home", str(tmp_path / "h"), "--alivetime", "1m", "--expiretime", "0", "--verbose"),
+    )
+    assert request.target == tmp_path / "x"
+    assert sorted(request.nodes) == [NodeAddress("a"), NodeAddress("b", 9), NodeAddress("c")]
+    assert (request.identifier, request.dropped) == ("id", ("k", "l"))
+    assert request.headers == ("A:b, c", "D:e")
+    assert (request.insecure, request.pattern, request.back_to_source) == (True, Pattern.CDN, False)
+    assert request.local_limit_bytes_per_s == 2 << 20
+    assert request.total_limit_bytes_per_s == 1024
+    assert (request.timeout_s, request.alive_s, request.expire_s) == (90, 60, 0)
+    assert (request.ip, request.port, request.home) == ("127.0.0.2", 2000, tmp_path / "h")
+    assert request.verbose
+
+
+def test_an_identifier_is_ignored_beside_an_md5() -> None:
+    request = resolved("-m", "a" * 32, "-i", "x")
+    assert (request.md5, request.identifier) == ("a" * 32, "")
+
+
+def test_a_local_supernode_is_used_if_there_is_one() -> None:
+    local = (NodeAddress("127.0.0.1", 8002),)
+    assert resolved(is_there=True).nodes == local
+    assert resolved(is_there=False).nodes == ()
+    assert resolved("--notbs", is_there=False).nodes == local
+    assert resolved("-p", "source", is_there=True).nodes == ()
+    assert resolved("-n", "a", is_there=True).nodes == (NodeAddress("a"),)
+
+
+def test_flag_over_file_over_default(tmp_path: Path) -> None:
+    file = tmp_path / "dfget.yml"
+    file.write_text(
+        "nodes:\n  - 10.0.0.1\n  - 10.0.0.2:9000=2\nlocalLimit: 5M\ntotalLimit: 100\n"
+        f"workHome: {tmp_path}/work\n"
+    )
+    by_file = resolved(file=file)
+    assert sorted(by_file.nodes) == [NodeAddress("10.0.0.1"), NodeAddress("10.0.0.2", 9000)]
+    assert by_file.local_limit_bytes_per_s == 5 << 20
+    assert by_file.total_limit_bytes_per_s == 100
+    assert by_file.home == tmp_path / "work"
+    by_flag = resolved("-n", "a", "-s", "0", "--home", str(tmp_path / "w"), file=file)
+    assert by_flag.nodes == (NodeAddress("a"),)
+    assert by_flag.local_limit_bytes_per_s == 0
+    assert by_flag.home == tmp_path / "w"
+    file.write_text("")
+    assert resolved(file=file).local_limit_bytes_per_s == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("node: [a]", "unknown key node: did you mean nodes?"),
+        ("zzz: 1", "unknown key zzz: expected one of nodes, localLimit, totalLimit, workHome"),
+        ("clientQueueSize: 6", "unknown key clientQueueSize"),
+        ("nodes: a", "nodes: Expected `array`, got `str`"),
+        ("nodes: ['http://a']", "nodes: node 'http://a': expected host[:port][=weight]"),
+        ("localLimit: 20X", "localLimit: rate '20X'"),
+        ("localLimit: yes", "localLimit: Expected"),
+        ("- a", "expected keys with values"),
+        ("a: [", "is not valid YAML"),
+        ("\x00", "is not valid YAML"),
+    ],
+)
+def test_a_file_that_makes_no_sense(tmp_path: Path, text: str, expected: str) -> None:
+    file = tmp_path / "dfget.yml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read_dfget_file(file)
+    assert str(file) in str(caught.value)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_decide_who_is_asked_first() -> None:
+    light, heavy = NodeAddress("light"), NodeAddress("heavy")
+    nodes = [WeightedNode(light), WeightedNode(heavy, 2), WeightedNode(heavy, 1)]
+    rng = random.Random(7)
+    orders = [in_weighted_order(nodes, rng) for _ in range(4000)]
+    assert all(sorted(order) == [heavy, light] for order in orders)
+    assert sum(order[0] == heavy for order in orders) / 4000 == pytest.approx(0.75, abs=0.03)
+
+
+# --- dfget server ---------------------------------------------------------------------------------
+
+
+def test_the_peer_server_works_in_the_home_unless_told_otherwise(tmp_path: Path) -> None:
+    flags = DFGET_SERVER.parse(["--ip", "127.0.0.1", "--home", str(tmp_path), "--alivetime", "9s"])
+    config = peer_server_config(flags)
+    assert config.meta_path == tmp_path / "meta" / "host.meta"
+    assert config.policy.data_dir == str(tmp_path / "data")
+    assert (config.policy.alive_s, config.policy.expire_s) == (9, 180)
+    flags = DFGET_SERVER.parse(["--ip", "::1", "--data", "/d", "--meta", "/m/x", "--port", "7"])
+    config = peer_server_config(flags)
+    assert (config.ip, config.port) == ("::1", 7)
+    assert (config.meta_path, config.policy.data_dir) == (Path("/m/x"), "/d")
+
+
+def test_the_peer_server_needs_an_address() -> None:
+    with pytest.raises(ConfigError, match="--ip"):
+        peer_server_config(DFGET_SERVER.parse([]))
+
+
+# --- supernode ------------------------------------------------------------------------------------
+
+
+def test_supernode_defaults_and_flags(tmp_path: Path) -> None:
+    nowhere = tmp_path / "supernode.yml"
+    default = supernode_settings(SUPERNODE.parse([]), file=nowhere, v1_home=tmp_path / "v1" / "sn")
+    assert default.home == tmp_path / "v1" / "sn"
+    assert (default.port, default.download_port) == (8002, 8001)
+    flags = ["--home-dir", "/x", "--port", "1", "--download-port", "0", "--record", "/r"]
+    told = supernode_settings(SUPERNODE.parse([*flags, "--advertise-ip", "::1"]), file=nowhere)
+    assert (told.home, told.port, told.download_port) == (Path("/x"), 1, 0)
+    assert (told.record_dir, told.advertise_ip) == (Path("/r"), "::1")
+
+
+def test_the_supernode_falls_back_to_the_users_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "file").touch()
+    v1_home = tmp_path / "file" / "supernode"
+    settings = supernode_settings(SUPERNODE.parse([]), file=tmp_path / "no.yml", v1_home=v1_home)
+    assert settings.home == tmp_path / ".damselfly" / "supernode"
+
+
+def test_the_supernode_file(tmp_path: Path) -> None:
+    file = tmp_path / "supernode.yml"
+    file.write_text(
+        "base:\n  listenPort: 9002\n  downloadPort: 9001\n  homeDir: /sn\n  advertiseIP: 10.1.1.1\n"
+        "  peerUpLimit: 5\n  peerDownLimit: 4\n  pieceSizePolicy: dragonfly\n"
+    )
+    settings = supernode_settings(SUPERNODE.parse(["--config", str(file), "--port", "7"]))
+    assert (settings.port, settings.download_port) == (7, 9001)
+    assert (settings.home, settings.advertise_ip) == (Path("/sn"), "10.1.1.1")
+    assert (settings.up_slots, settings.down_slots) == (5, 4)
+    assert settings.piece_size_policy is PieceSizePolicy.DRAGONFLY
+    assert supernode_settings(SUPERNODE.parse([]), file=file).port == 9002
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("bse: {}", "unknown key bse: did you mean base?"),
+        ("base: {listenport: 1}", "unknown key base.listenport: did you mean listenPort?"),
+        ("base: {listenPort: 70000}", "base.listenPort: port '70000'"),
+        ("base: {listenPort: [1]}", "base.listenPort: Expected"),
+        ("base: {peerUpLimit: 0}", "base.peerUpLimit: '0': expected"),
+        ("base: {pieceSizePolicy: dragon}", "did you mean dragonfly?"),
+        ("base: {advertiseIP: here}", "base.advertiseIP: ip 'here'"),
+        ("base: 5", "base: expected keys"),
+    ],
+)
+def test_a_supernode_file_that_makes_no_sense(tmp_path: Path, text: str, expected: str) -> None:
+    file = tmp_path / "supernode.yml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        supernode_settings(SUPERNODE.parse(["--config", str(file)]))
+    assert expected in str(caught.value)
+
+
+def test_a_named_file_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read .*no\.yml: No such file"):
+        supernode_settings(SUPERNODE.parse(["--config", str(tmp_path / "no.yml")]))
