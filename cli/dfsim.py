@@ -49,6 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return args.command(args)
     except ConfigError as error:
         return _complain(str(error), ExitStatus.USAGE)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; nothing may be flushed to it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitStatus.FAILED
     except (DamselflyError, OSError) as error:
         return _complain(str(error), ExitStatus.FAILED)
     except KeyboardInterrupt:

@@ -38,6 +38,8 @@ _AFTERMATH_S: Final = 1.0
 """How long the run goes on when all have finished: nobody may have anything left to say."""
 
 _SAMPLE_S: Final = 0.05
+_ANY_POLICY: Final = PieceSizePolicy.ADAPTIVE
+"""A fixed piece size is what the origin reader cuts to; the engine takes it from there."""
 
 
 class NotFinished(DamselflyError):
@@ -60,21 +62,17 @@ class Swarm:
         progress: Callable[[float], None] | None = None,
     ) -> None:
         self.scenario, self._progress = scenario, progress
-        self._world = World(scenario.seed)
-        content = Content(scenario.layout)
-        self._digest = TraceDigest()
-        self._checkers = Checkers(scenario, content) if check or paranoid else None
         self._hosts: dict[tuple[str, int], Host] = {}
-        self._control = Control(self._world, scenario.latency_s)
+        self._digest = TraceDigest()
+        world, content = World(scenario.seed), Content(scenario.layout)
+        self._checkers = Checkers(scenario, content) if check or paranoid else None
         exact = scenario.network is NetworkModel.MAX_MIN
-        network = MaxMin(self._world) if exact else EqualShare(self._world)
-        self._transfers = Transfers(self._world, network, scenario, content, self._hosts)
-        self._origin = Origin(self._world, network, scenario, content)
+        network = MaxMin(world) if exact else EqualShare(world)
         self.stage = stage = Stage(
-            world=self._world,
-            control=self._control,
-            transfers=self._transfers,
-            origin=self._origin,
+            world=world,
+            control=Control(world, scenario.latency_s),
+            transfers=Transfers(world, network, scenario, content, self._hosts),
+            origin=Origin(world, network, scenario, content),
             content=content,
             rot=Rot(scenario),
             watch=self._saw if self._checkers else self._digest,
@@ -95,13 +93,14 @@ class Swarm:
             Violation: checkers are on, and one of them objects.
 
         """
-        self._world.play(self._arrivals())
-        self._world.play(deaths(self.scenario, self))
+        world = self.stage.world
+        world.play(self._arrivals())
+        world.play(deaths(self.scenario, self))
         if self._progress is not None:
-            self._world.play(self._samples(self._progress))
+            world.play(self._samples(self._progress))
         began = time.perf_counter()
         try:
-            self._world.run(self.scenario.horizon_s)
+            world.run(self.scenario.horizon_s)
         finally:
             self._wall_s = time.perf_counter() - began
         if self._checkers:
@@ -112,17 +111,18 @@ class Swarm:
         """Return the figures so far."""
         times = sorted(p.took_s for p in self.peers if p.took_s is not None and p.has_file)
         crashed = sum(not peer.node.is_up for peer in self.peers)
+        moved = self.stage.transfers
         return Report(
             scenario=self.scenario,
             completions_s=tuple(times),
             unfinished=len(self._without_file()),
             crashed=crashed,
-            origin_bytes=self._origin.bytes_read,
-            supernode_bytes=self._transfers.bytes_from_supernode,
-            peer_bytes=self._transfers.bytes_from_peers,
-            transfers=self._transfers.pieces_moved,
+            origin_bytes=self.stage.origin.bytes_read,
+            supernode_bytes=moved.bytes_from_supernode,
+            peer_bytes=moved.bytes_from_peers,
+            transfers=moved.pieces_moved,
             engine_calls=self._digest.calls,
-            simulated_s=self._world.now,
+            simulated_s=self.stage.world.now,
             wall_s=max(self._wall_s, 1e-9),
             trace_digest=self._digest.hexdigest(),
         )
@@ -191,7 +191,7 @@ class Swarm:
     def _samples(self, progress: Callable[[float], None]) -> Iterator[float]:
         wanted = self.scenario.peers * self.scenario.layout.count
         while True:
-            progress(self._transfers.pieces_moved / wanted)
+            progress(self.stage.transfers.pieces_moved / wanted)
             yield _SAMPLE_S
 
     def _saw(self, now: float, node: str, event: object | None, effects: Sequence[object]) -> None:
@@ -202,7 +202,8 @@ class Swarm:
     def _ended(self, peer: Peer) -> None:
         self._waiting.pop(peer.number, None)
         if not self._waiting:
-            self._world.after(_AFTERMATH_S, World.stop, self._world)
+            world = self.stage.world
+            world.after(_AFTERMATH_S, World.stop, world)
 
     def _without_file(self) -> list[Peer]:
         return [peer for peer in self.peers if peer.node.is_up and not peer.has_file]
@@ -210,10 +211,5 @@ class Swarm:
     def _check_all_finished(self) -> None:
         if late := self._without_file():
             names = ", ".join(peer.node.name for peer in late[:5])
-            raise NotFinished(
-                f"{len(late)} live peers do not have the file at {self._world.now:.3f} s: {names}"
-            )
-
-
-_ANY_POLICY: Final = PieceSizePolicy.ADAPTIVE
-"""A fixed piece size is what the origin reader cuts to; the engine takes it from there."""
+            when = f"at {self.stage.world.now:.3f} s"
+            raise NotFinished(f"{len(late)} live peers do not have the file {when}: {names}")

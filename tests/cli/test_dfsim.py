@@ -146,6 +146,16 @@ def test_ctrl_c_ends_the_process_without_a_traceback() -> None:
     assert len(err.splitlines()) == 1
 
 
+def test_a_reader_that_leaves_early_is_no_error_message() -> None:
+    command = [sys.executable, "-m", "damselfly.cli.dfsim", *SMALL]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err == b""
+
+
 def test_a_terminal_gets_a_progress_bar_and_the_figures_stay_clean() -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "damselfly.cli.dfsim", *SMALL]
