@@ -82,6 +82,22 @@ class Scheduler:
                     return Assignment(member, swarm.picker.rarest(wanted, self._rng), parent)
         return None
 
+    def last_resort(self, member: Member) -> Assignment | None:
+        """Find a piece for a member that has long had nothing to do, from the supernode.
+
+        Copies in flight count as copies, so a piece on its way to peers that have died looks
+        common although nobody holds it.
+        """
+        swarm = self._swarm
+        if member.fetching or not swarm.cdn_is_free:
+            return None
+        orphans = 0
+        for piece in each(swarm.missing(member) & swarm.cdn_holds):
+            orphans |= (not swarm.holders[piece]) << piece
+        if not orphans:
+            return None
+        return Assignment(member, swarm.picker.rarest(orphans, self._rng), None)
+
     def _by_piece(
         self, member: Member, missing: int, free: int, from_cdn: int
     ) -> Assignment | None:

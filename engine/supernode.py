@@ -116,7 +116,7 @@ class SupernodeEngine:
                 if (known := self._tasks.get(task)) is not None:
                     known.hashed(piece, md5, out)
             case Dropped(exchange):
-                self._dropped(exchange)
+                self._dropped(exchange, out)
             case _:
                 assert_never(event)
         out += self.tick(now)
@@ -253,20 +253,16 @@ class SupernodeEngine:
         task = self._tasks.get(hold.task)
         member = task.swarm.by_peer.get(hold.peer) if task is not None else None
         if task is not None and member is not None and member.exchange == hold.exchange:
-            member.seen_at = self._now
-            out.append(Answer(hold.exchange, task.idle_answer(member)))
-            member.exchange = None
-            task.swarm.requeue(member)
+            task.release(member, self._now, out)
 
-    def _dropped(self, exchange: ExchangeId) -> None:
+    def _dropped(self, exchange: ExchangeId, out: list[SupernodeEffect]) -> None:
         if self._joining.pop(exchange, None) is not None:
             return
         for hold in self._pulls:
             if hold.exchange == exchange and (task := self._tasks.get(hold.task)) is not None:
                 member = task.swarm.by_peer.get(hold.peer)
                 if member is not None and member.exchange == exchange:
-                    member.exchange = None
-                    task.swarm.requeue(member)
+                    task.lost(member, out)
                 return
 
     # --- origin reads and the end of tasks ---

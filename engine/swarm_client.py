@@ -103,6 +103,7 @@ class SwarmClient:
         self._by_piece: dict[PieceIndex, FetchId] = {}
         self._last: tuple[PieceOffer, PullResult] | None = None
         self._failed: deque[PieceOffer] = deque()
+        self._disowned: dict[ExchangeId, PieceOffer] = {}  # failures the supernode is being told of
         self._failures = 0  # since the last piece
         self._pull_failures = 0  # since the last answer
         self._started = False
@@ -136,6 +137,7 @@ class SwarmClient:
         if (sent_at := self._pulls.pop(exchange, None)) is None:
             return None
         self._pull_failures = 0
+        self._disowned.pop(exchange, None)
         match reply:
             case PiecesOffered(offers):
                 began = [offer for offer in offers if self._consider(offer, now, out)]
@@ -159,6 +161,7 @@ class SwarmClient:
             if tries < _REPORT_TRIES:
                 self._unreported[report.piece] = report, tries
         elif self._pulls.pop(exchange, None) is not None:
+            self._disowned.pop(exchange, None)
             self._pull_failures += 1
             if self._pull_failures > 1:
                 return NodeLost(f"{self._node}: {reason}")
@@ -206,7 +209,8 @@ class SwarmClient:
             report, tries = self._unreported.pop(next(iter(self._unreported)))
             self._reports[self._send(report, out)] = report, tries + 1
         while self._failed:
-            self._pull(self._failed.popleft(), PullResult.FAILED, now, out)
+            offer = self._failed.popleft()
+            self._disowned[self._pull(offer, PullResult.FAILED, now, out)] = offer
         if self._may_pull and self._pull_at <= now:
             offer, result = self._last or (None, PullResult.INVALID)
             self._pull(offer, result, now, out)
@@ -227,6 +231,7 @@ class SwarmClient:
         self._by_piece.clear()
         self._pulls.clear()
         self._failed.clear()
+        self._disowned.clear()
 
     def check(self) -> None:
         """Assert what holds between the fields."""
@@ -234,6 +239,7 @@ class SwarmClient:
         assert len(self._reports) <= _REPORTS_AT_ONCE
         assert not any(self._holdings.get(piece) for piece in self._by_piece)
         assert (self._idle_since < inf) == (not self._fetches)
+        assert set(self._disowned) <= set(self._pulls)
 
     # --- inside ---
 
@@ -256,6 +262,9 @@ class SwarmClient:
     def _consider(self, offer: PieceOffer, now: float, out: list[DownloadEffect]) -> bool:
         """Start to fetch an offered piece, unless it is here or on its way."""
         if offer.piece in self._by_piece:
+            return False
+        # An answer that crossed our failure report lists the piece as if it were still coming.
+        if any((o.piece, o.parent) == (offer.piece, offer.parent) for o in self._disowned.values()):
             return False
         held = self._holdings.get(offer.piece)
         if held is not None:
@@ -337,7 +346,7 @@ class SwarmClient:
 
     def _pull(
         self, offer: PieceOffer | None, result: PullResult, now: float, out: list[DownloadEffect]
-    ) -> None:
+    ) -> ExchangeId:
         starts = not self._started or (offer is None and not self._vouches)
         asked = PullPieces(
             task=self._registered.task,
@@ -349,7 +358,9 @@ class SwarmClient:
             piece_size=offer.piece_size if offer else 0,
         )
         self._started = True
-        self._pulls[self._send(asked, out)] = now
+        exchange = self._send(asked, out)
+        self._pulls[exchange] = now
+        return exchange
 
     def _tell(self, piece: PieceIndex, parent: PeerId, digest: Digest) -> bool:
         """Have ``piece`` reported; false if that is under way."""

@@ -91,6 +91,27 @@ class Task:
         self._uplink_freed(None)
         self._flush(out)
 
+    def lost(self, member: Member, out: list[SupernodeEffect]) -> None:
+        """The member hung up while it waited, as the dying do: others get what it was fetching.
+
+        Should it live, what it fetches is welcome all the same.
+        """
+        member.exchange = None
+        self._give_up_all(member)
+        self.swarm.requeue(member)
+        self._flush(out)
+
+    def release(self, member: Member, now: float, out: list[SupernodeEffect]) -> None:
+        """A pull was held as long as may be: answer it, with a piece of last resort if need be."""
+        member.seen_at = now
+        if (found := self._scheduler.last_resort(member)) is not None:
+            self._assign(found)
+            self._flush(out)
+        elif member.exchange is not None:
+            out.append(Answer(member.exchange, self.idle_answer(member)))
+            member.exchange = None
+            self.swarm.requeue(member)
+
     def sweep(self, now: float, out: list[SupernodeEffect]) -> None:
         """Give up what silent members were fetching; forget those that are of no use."""
         for member in list(self.swarm.by_peer.values()):
@@ -98,9 +119,7 @@ class Task:
             if member.exchange is not None or now - member.seen_at < self._config.peer_silence_s:
                 continue
             if not done:
-                for piece in list(member.fetching):
-                    self._uplink_freed(self.swarm.give_up(member, piece))
-                self._uplink_freed(None)
+                self._give_up_all(member)
             if not member.serves and not member.uploads and not member.fetching:
                 self.swarm.remove(member)
         self._flush(out)
@@ -246,6 +265,11 @@ class Task:
                 if parent is member:
                     self.swarm.give_up(other, piece)
         self.swarm.remove(member)
+
+    def _give_up_all(self, member: Member) -> None:
+        for piece in list(member.fetching):
+            self._uplink_freed(self.swarm.give_up(member, piece))
+        self._uplink_freed(None)
 
     def _uplink_freed(self, parent: Member | None) -> None:
         while (found := self._scheduler.taker_from(parent)) is not None:

@@ -365,12 +365,23 @@ def test_a_parent_that_does_not_deliver(failure: FetchFailure, accused: bool) ->
     assert bool(it.asked(ReportPieceError)) == accused
 
 
+def test_an_answer_that_crossed_a_failure_report_starts_nothing() -> None:
+    it = Download(NODE)
+    it.join(3)
+    it.offered(0.1, offer(0))
+    it.failed(0.2, 0, FetchFailure.UNREACHABLE)
+    assert len(it.asked(PullPieces)) == 2
+    assert it.last_pull().result is PullResult.FAILED
+    assert not only(FetchPiece, it.offered(0.3, offer(0))), "the older pull's answer"
+    assert only(FetchPiece, it.offered(0.4, offer(0, "another"))), "the failed pull's answer"
+
+
 def test_too_many_failures_in_a_row_end_the_swarm_part() -> None:
     it = Download(NODE, piece_failures=2)
     it.join(3)
     told: list[Milestone] = []
     for n in range(3):
-        it.offered(float(n), offer(0))
+        it.offered(float(n), offer(0, f"parent {n}"))
         told += [tell.milestone for tell in only(Tell, it.failed(n, 0, FetchFailure.STALLED))]
     assert told == [Milestone.PARENT_FAILED] * 3 + [Milestone.BACK_TO_SOURCE]
 

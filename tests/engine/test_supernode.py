@@ -631,11 +631,10 @@ def test_a_silent_peer_loses_its_pieces_to_others() -> None:
     node = Supernode(peer_silence_s=15.0, rare_copies=0, hold_s=2.0)
     node.warm(1, "a", "bb")
     node.pull(0.0, "a", status=PullStatus.START)
-    for second in range(0, 14, 2):
-        waiting = node.pull(float(second), "bb", status=PullStatus.START)
-        node.at(second + 1.9)
-        assert waiting not in node.answers
+    node.at(14.0)
     waiting = node.pull(14.5, "bb")
+    node.at(14.9)
+    assert waiting not in node.answers
     node.at(16.1)
     assert node.offers(waiting)[0].host == "sn"
 
@@ -703,6 +702,29 @@ def test_a_hung_up_pull_is_not_answered() -> None:
     node.at(5.0)
     assert exchange not in node.answers
     node.at(5.0, Dropped(ExchangeId(12345)))
+
+
+def test_what_a_dying_peer_was_fetching_goes_to_others() -> None:
+    node = Supernode(rare_copies=0)
+    node.warm(1, "a", "bb")
+    node.pull(0.0, "a", status=PullStatus.START)
+    held = node.pull(0.1, "a")
+    waiting = node.pull(0.1, "bb", status=PullStatus.START)
+    assert waiting not in node.answers
+    node.at(0.2, Dropped(ExchangeId(held)))
+    assert node.offers(waiting)[0].host == "sn"
+    assert node.report(0.3, "a", 0) == Acknowledged(Code.REPORT_OK), "it lived after all"
+
+
+def test_pieces_on_their_way_to_the_dead_are_no_dead_end() -> None:
+    node = Supernode(rare_copies=0, hold_s=2.0)
+    node.warm(1, "a", "bb")
+    node.pull(0.0, "a", status=PullStatus.START)
+    waiting = node.pull(0.0, "bb", status=PullStatus.START)
+    node.at(1.9)
+    assert waiting not in node.answers
+    node.at(2.0)
+    assert node.offers(waiting)[0].host == "sn"
 
 
 def test_a_task_that_failed_is_dropped_when_asked_for_again() -> None:
