@@ -203,7 +203,10 @@ class SourceReader:
         if event.failure is OriginFailure.CHANGED:
             return self._changed(event, out)
         self._failures += 1
-        if event.failure.is_final or self._failures > self._config.origin_retries:
+        retries = self._config.origin_retries
+        # What never answered is likelier to be named wrongly than to be back in a moment.
+        allowed = retries if self._opened or self._holdings.held else min(1, retries)
+        if event.failure.is_final or self._failures > allowed:
             self.cancel(out)
             return event
         pause_s = self._config.origin_backoff_s * 2 ** (self._failures - 1)

@@ -273,10 +273,19 @@ def test_what_cannot_get_better_ends_at_once(
 def test_an_origin_that_stays_away_is_given_up() -> None:
     it = Reading(origin_retries=2, origin_backoff_s=1.0)
     it.at(0.0, Started())
+    it.opened(CONTENT)
     for _ in range(2):
         it.failed(it.first(), OriginFailure.UNREACHABLE)
         it.until_due()
     assert it.now == 3.0
+    assert only(Finish, it.failed(it.first(), OriginFailure.UNREACHABLE))
+
+
+def test_an_origin_that_never_answered_is_tried_twice() -> None:
+    it = Reading(origin_retries=5)
+    it.at(0.0, Started())
+    it.failed(it.first(), OriginFailure.UNREACHABLE)
+    it.until_due()
     assert only(Finish, it.failed(it.first(), OriginFailure.UNREACHABLE))
 
 
