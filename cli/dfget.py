@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..net.fetch import FetchRequest, Outcome
+    from .bars import Bar
     from .options import FetchFlags
-    from .progress import Bar, Reporter
+    from .progress import Reporter
 
 _FORBIDDEN: Final = 1000
 """Added to a reason where going back to the source was not allowed (protocol 8.4)."""
@@ -114,11 +115,13 @@ def _download(request: FetchRequest, reporter: Reporter, *, console: bool) -> Ou
     from ..net.fetch import fetch
     from .interrupt import until_signal
     from .logs import LOG, logging_to
+    from .progress import Paced
 
+    watcher = Paced(reporter)
     path = request.home / "logs" / "dfclient.log"
     with logging_to(path, sign=request.sign, verbose=request.verbose, console=console):
         LOG.info("get init config:%s", _shown(request))
-        outcome = trio.run(until_signal, partial(fetch, request, reporter))
+        outcome = trio.run(until_signal, partial(fetch, request, watcher), watcher.run)
         result = "SUCCESS" if outcome.code is FailCode.SUCCESS else f"FAIL({int(outcome.code)})"
         LOG.info(
             "download %s cost:%.3fs length:%d reason:%d %s",
@@ -132,7 +135,8 @@ def _download(request: FetchRequest, reporter: Reporter, *, console: bool) -> Ou
 
 
 def _reporter(flags: FetchFlags, request: FetchRequest) -> Reporter:
-    from .progress import JsonReporter, LineReporter, PlainBar, TerminalBar
+    from .bars import PlainBar, TerminalBar
+    from .progress import JsonReporter, LineReporter
 
     if flags.json:
         return JsonReporter(request, sys.stdout)

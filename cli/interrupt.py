@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-async def until_signal(work: Callable[[], Awaitable[T]]) -> T:
+async def until_signal(
+    work: Callable[[], Awaitable[T]], *beside: Callable[[], Awaitable[object]]
+) -> T:
     """Return what ``work`` returns, or raise what it raises; must run in the main thread.
 
-    SIGINT and SIGTERM cancel ``work`` and raise ``Stopped``.
+    What runs ``beside`` it is cancelled then.  SIGINT and SIGTERM cancel everything and raise
+    ``Stopped``.
     """
     caught: list[int] = []
     failures: list[Exception] = []
@@ -31,6 +34,8 @@ async def until_signal(work: Callable[[], Awaitable[T]]) -> T:
                     nursery.cancel_scope.cancel()
 
             nursery.start_soon(watch)
+            for task in beside:
+                nursery.start_soon(task)
             try:
                 return await work()
             except Exception as error:

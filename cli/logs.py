@@ -53,14 +53,15 @@ def logging_to(
     if console:
         handlers.append(logging.StreamHandler(sys.stdout))
     formatter = LineFormatter(sign)
+    level_before = LOG.level
     LOG.setLevel(logging.DEBUG if verbose else logging.INFO)
-    LOG.propagate = False
     for handler in handlers:
         handler.setFormatter(formatter)
         LOG.addHandler(handler)
     try:
         yield
     finally:
+        LOG.setLevel(level_before)
         for handler in handlers:
             LOG.removeHandler(handler)
             handler.close()

@@ -1,4 +1,4 @@
-"""What dfget shows while it works: Dragonfly's lines, a bar, or JSON (protocol 8.3)."""
+"""What dfget prints while it works: Dragonfly's lines, or JSON (protocol 8.3)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import socket
 import time
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol, TextIO
+from math import inf
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+import trio
 
 from ..engine.effects import FailCode, Milestone
 from ..engine.redact import Redactor
@@ -15,20 +18,21 @@ from ..net.fetch import Outcome, Pattern, Progress, Watcher
 from .values import version
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
-
     from ..net.fetch import FetchRequest
-
-_JSON_EVERY_S: Final = 0.2
-_BAR_EVERY_S: Final = 0.1
-_LINE_EVERY_S: Final = 1.0
+    from .bars import Bar
 
 
 class Reporter(Watcher, Protocol):
-    """Shows one download to somebody."""
+    """Shows one download to somebody, progress at most every ``every_s`` seconds."""
+
+    every_s: float
 
     def began(self) -> None:
         """The download is about to begin."""
+        ...
+
+    def paused(self) -> None:
+        """No progress for now: leave the screen to other text."""
         ...
 
     def ended(self, outcome: Outcome) -> None:
@@ -36,16 +40,33 @@ class Reporter(Watcher, Protocol):
         ...
 
 
-class Bar(Protocol):
-    """Shows progress in passing."""
+class Paced:
+    """A watcher that passes on to a reporter what it can show: not all progress, but the latest."""
 
-    def show(self, progress: Progress) -> None:
-        """Draw, if it is time to."""
-        ...
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._latest = Progress()
+        self._changed = trio.Event()
 
-    def hide(self) -> None:
-        """Leave the screen to other text until the next ``show``."""
-        ...
+    def told(self, milestone: Milestone, text: str) -> None:
+        """Pass it on."""
+        self._reporter.told(milestone, text)
+
+    def progressed(self, progress: Progress) -> None:
+        """Pass it on when it is time to."""
+        self._latest = progress
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Show progress until cancelled."""
+        try:
+            while True:
+                await self._changed.wait()
+                self._changed = trio.Event()
+                self._reporter.progressed(self._latest)
+                await trio.sleep(self._reporter.every_s)
+        finally:
+            self._reporter.paused()
 
 
 class LineReporter:
@@ -56,6 +77,7 @@ class LineReporter:
         self._out = partial(print, file=out, flush=True)
         self._err = partial(print, file=err, flush=True)
         self._bar = bar
+        self.every_s = bar.every_s if bar is not None else inf
         self._is_connected = False
 
     def began(self) -> None:
@@ -70,8 +92,7 @@ class LineReporter:
 
     def told(self, milestone: Milestone, text: str) -> None:
         """Print what changed."""
-        if self._bar is not None:
-            self._bar.hide()
+        self.paused()
         match milestone:
             case Milestone.CONNECTED:
                 self._is_connected = True
@@ -94,10 +115,13 @@ class LineReporter:
         if self._bar is not None:
             self._bar.show(progress)
 
-    def ended(self, outcome: Outcome) -> None:
-        """Print the last line."""
+    def paused(self) -> None:
+        """Wipe the bar away."""
         if self._bar is not None:
             self._bar.hide()
+
+    def ended(self, outcome: Outcome) -> None:
+        """Print the last line."""
         numbers = f"cost:{outcome.seconds:.3f}s length:{outcome.length} reason:{outcome.reason}"
         if outcome.code is FailCode.SUCCESS:
             self._out(f"download SUCCESS {numbers}")
@@ -122,9 +146,10 @@ class LineReporter:
 class JsonReporter:
     """Prints one JSON object a line: ``began``, ``milestone``, ``progress``, then ``result``."""
 
+    every_s: float = 0.2
+
     def __init__(self, request: FetchRequest, out: TextIO) -> None:
         self._request, self._out = request, out
-        self._due = 0.0
 
     def began(self) -> None:
         """Print what is to be done."""
@@ -145,10 +170,11 @@ class JsonReporter:
         self._print("milestone", milestone=milestone.name.lower(), text=text)
 
     def progressed(self, progress: Progress) -> None:
-        """Print how far it is, five times a second at most."""
-        if (now := time.monotonic()) >= self._due:
-            self._due = now + _JSON_EVERY_S
-            self._print("progress", **asdict(progress))
+        """Print how far it is."""
+        self._print("progress", **asdict(progress))
+
+    def paused(self) -> None:
+        """Nothing to wipe away."""
 
     def ended(self, outcome: Outcome) -> None:
         """Print how it went."""
@@ -168,76 +194,6 @@ class JsonReporter:
         print(json.dumps({"event": event, **values}), file=self._out, flush=True)
 
 
-class TerminalBar:
-    """A rich progress bar that is redrawn in place, for terminals."""
-
-    def __init__(self, stream: TextIO) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-        from rich.progress import Progress as RichProgress
-
-        self._rich = RichProgress(
-            BarColumn(bar_width=24),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[sources]}"),
-            console=Console(file=stream),
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._task: TaskID | None = None
-        self._is_shown = False
-        self._due = 0.0
-
-    def show(self, progress: Progress) -> None:
-        """Draw, ten times a second at most."""
-        if (now := time.monotonic()) < self._due:
-            return
-        self._due = now + _BAR_EVERY_S
-        if not self._is_shown:
-            self._is_shown = True
-            self._rich.start()
-        total = progress.length if progress.length >= 0 else None
-        if self._task is None:
-            self._task = self._rich.add_task("", total=total, sources="")
-        sources = _sources(progress)
-        self._rich.update(self._task, total=total, completed=progress.held_bytes, sources=sources)
-        self._rich.refresh()
-
-    def hide(self) -> None:
-        """Wipe the bar away."""
-        if self._is_shown:
-            self._is_shown = False
-            self._rich.stop()
-
-
-class PlainBar:
-    """A line of figures each second, for files and pipes."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._out = partial(print, file=stream, flush=True)
-        self._due = 0.0
-
-    def show(self, progress: Progress) -> None:
-        """Print a line, one a second at most."""
-        if (now := time.monotonic()) >= self._due:
-            self._due = now + _LINE_EVERY_S
-            share = f" {100 * progress.held_bytes / progress.length:.0f} %" * (progress.length > 0)
-            self._out(f"dfget: {_megabytes(progress.held_bytes)}{share}: {_sources(progress)}")
-
-    def hide(self) -> None:
-        """Lines stay."""
-
-
 def ip_towards(node: str) -> str:
     """Return the address from which this host reaches ``node`` (``host:port``), if it does."""
     host, _, port = node.rpartition(":")
@@ -248,17 +204,3 @@ def ip_towards(node: str) -> str:
             return str(probe.getsockname()[0])
     except OSError:
         return ""
-
-
-def _sources(progress: Progress) -> str:
-    parts = [
-        ("supernode", progress.from_supernode),
-        ("peers", progress.from_peers),
-        ("origin", progress.from_origin),
-        ("disk", progress.from_disk),
-    ]
-    return ", ".join(f"{name} {_megabytes(count)}" for name, count in parts if count)
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:.1f} MB"

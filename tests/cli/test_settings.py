@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import pytest
 from damselfly.cli.config_file import read_dfget_file
 from damselfly.cli.options import DFGET, DFGET_SERVER, SUPERNODE
 from damselfly.cli.settings import (
+    answers,
     fetch_request,
     in_weighted_order,
     peer_server_config,
@@ -187,6 +189,13 @@ def test_a_local_supernode_is_used_if_there_is_one() -> None:
     assert resolved("-n", "a", is_there=True).nodes == (NodeAddress("a"),)
 
 
+def test_a_probe_finds_what_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        node = NodeAddress("127.0.0.1", server.getsockname()[1])
+        assert answers(node)
+    assert not answers(node)
+
+
 def test_flag_over_file_over_default(tmp_path: Path) -> None:
     file = tmp_path / "dfget.yml"
     file.write_text(
@@ -202,8 +211,10 @@ def test_flag_over_file_over_default(tmp_path: Path) -> None:
     assert by_flag.nodes == (NodeAddress("a"),)
     assert by_flag.local_limit_bytes_per_s == 0
     assert by_flag.home == tmp_path / "w"
-    file.write_text("")
-    assert resolved(file=file).local_limit_bytes_per_s == 0
+    for nothing in ("", "localLimit:\nnodes:\n", "nodes: []"):
+        file.write_text(nothing)
+        assert resolved(file=file).local_limit_bytes_per_s == 0
+        assert resolved(file=file).nodes == ()
 
 
 @pytest.mark.parametrize(
