@@ -39,6 +39,7 @@ def _command(arguments: list[str]) -> ExitStatus:
     from .logs import logging_to
     from .settings import supernode_settings
 
+    _allow_many_connections()
     settings = supernode_settings(flags)
     with logging_to(settings.home / "logs" / "app.log", verbose=flags.verbose):
         try:
@@ -60,6 +61,14 @@ async def _serve(settings: SupernodeSettings) -> None:
             f" download http://{address.host}:{address.download_port} home {settings.home}",
             flush=True,
         )
+
+
+def _allow_many_connections() -> None:
+    """Raise the soft limit of open files to the hard one: each peer holds connections."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 if __name__ == "__main__":

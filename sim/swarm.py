@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -49,8 +50,8 @@ class NotFinished(DamselflyError):
 class Swarm:
     """One run of one scenario; ``report`` may be asked at any time, and after an interrupt.
 
-    ``check`` runs the checkers between nodes, ``paranoid`` also every engine's own after every
-    call.  ``progress`` is told now and then what share of all transfers is done.
+    ``check`` runs the checkers between nodes, ``paranoid`` (or the environment's
+    ``DAMSELFLY_CHECK=1``) also every engine's own after every call.  ``progress`` is told now and then what share of all transfers is done.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Swarm:
         progress: Callable[[float], None] | None = None,
     ) -> None:
         self.scenario, self._progress = scenario, progress
+        paranoid = paranoid or os.environ.get("DAMSELFLY_CHECK") == "1"
         self._hosts: dict[tuple[str, int], Host] = {}
         self._digest = TraceDigest()
         world, content = World(scenario.seed), Content(scenario.layout)
