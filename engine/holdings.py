@@ -23,6 +23,8 @@ class Holdings:
         self.validator = ""
         self._held: dict[PieceIndex, HeldPiece] = {}
         self._mask = 0
+        self.size = 0
+        """Content bytes held."""
 
     def lay_out(self, length: int, piece_size: int, validator: str) -> bool:
         """Cut the file so; return whether the pieces held so far fit and stay.
@@ -44,16 +46,19 @@ class Holdings:
         """Forget everything."""
         self.layout, self.validator = None, ""
         self._held.clear()
-        self._mask = 0
+        self._mask = self.size = 0
 
     def keep(self, piece: PieceIndex, size: int, digest: Digest) -> None:
         """``piece`` is verified on disk."""
+        self.drop(piece)
+        self.size += size
         self._held[piece] = HeldPiece(piece, size, digest)
         self._mask |= 1 << piece
 
     def drop(self, piece: PieceIndex) -> None:
         """``piece`` is not what it should be."""
-        if self._held.pop(piece, None) is not None:
+        if (held := self._held.pop(piece, None)) is not None:
+            self.size -= held.size
             self._mask &= ~(1 << piece)
 
     def get(self, piece: PieceIndex) -> HeldPiece | None:
@@ -64,11 +69,6 @@ class Holdings:
     def held(self) -> tuple[HeldPiece, ...]:
         """All pieces held, in the order in which they came."""
         return tuple(self._held.values())
-
-    @property
-    def size(self) -> int:
-        """Content bytes held."""
-        return sum(held.size for held in self._held.values())
 
     @property
     def is_complete(self) -> bool:
@@ -93,6 +93,7 @@ class Holdings:
     def check(self) -> None:
         """Recount."""
         assert self._mask == sum(1 << piece for piece in self._held)
+        assert self.size == sum(held.size for held in self._held.values())
         assert not self._held or self.layout is not None
         if self.layout is not None and self.layout.length >= 0:
             assert self._mask >> self.layout.count == 0

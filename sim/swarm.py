@@ -50,8 +50,9 @@ class NotFinished(DamselflyError):
 class Swarm:
     """One run of one scenario; ``report`` may be asked at any time, and after an interrupt.
 
-    ``check`` runs the checkers between nodes, ``paranoid`` (or the environment's
-    ``DAMSELFLY_CHECK=1``) also every engine's own after every call.  ``progress`` is told now and then what share of all transfers is done.
+    ``check`` runs the checkers between nodes, ``paranoid`` also every engine's own after every
+    call; the environment's ``DAMSELFLY_CHECK=1`` asks for the latter alone.  ``progress`` is told
+    now and then what share of all transfers is done.
     """
 
     def __init__(
@@ -63,7 +64,6 @@ class Swarm:
         progress: Callable[[float], None] | None = None,
     ) -> None:
         self.scenario, self._progress = scenario, progress
-        paranoid = paranoid or os.environ.get("DAMSELFLY_CHECK") == "1"
         self._hosts: dict[tuple[str, int], Host] = {}
         self._digest = TraceDigest()
         world, content = World(scenario.seed), Content(scenario.layout)
@@ -79,7 +79,7 @@ class Swarm:
             rot=Rot(scenario),
             watch=self._saw if self._checkers else self._digest,
             peer_servers=scenario.peer_servers,
-            paranoid=paranoid,
+            paranoid=paranoid or os.environ.get("DAMSELFLY_CHECK") == "1",
         )
         self.supernode = self._add_supernode(stage)
         rates = enumerate(zip(scenario.ups, scenario.downs, strict=True))

@@ -1,0 +1,1 @@
+"""Measurements of damselfly beside something known: ``python -m benchmarks``; see README.md."""

@@ -1,0 +1,229 @@
+"""The client of ``bench_rpc``: many keep-alive connections, one exchange at a time on each.
+
+A connection is played by a script, a generator that yields requests as bytes and is sent the
+bodies of their answers.  Run as a process of its own, on a core that the server does not use:
+``python -m benchmarks.load JOB``, the ``Job`` in JSON; prints the ``Tally``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import select
+import socket
+import sys
+import time
+from collections.abc import Generator
+from dataclasses import asdict, dataclass
+from typing import Final, TypeAlias
+
+from damselfly.engine.ids import PeerId, TaskId
+from damselfly.engine.messages import (
+    Code,
+    DigestForm,
+    PiecesOffered,
+    PullPieces,
+    PullResult,
+    PullStatus,
+    Refused,
+    Register,
+    Registered,
+    Reply,
+    ReportPiece,
+    Request,
+    TaskCompleted,
+)
+from damselfly.engine.wire.v1 import decode_reply, encode_request
+
+Script: TypeAlias = Generator[bytes, bytes, None]
+_RECEIVE_BYTES: Final = 64 << 10
+_STALL_S: Final = 10.0
+_LENGTH: Final = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to put to the server.
+
+    ``kind`` ``ping`` and ``stranger`` (pulls by a peer that nobody knows) repeat one request for
+    ``seconds``; ``swarm`` plays peers that take the file at ``url`` from each other in no time,
+    once.  One connection each.
+    """
+
+    host: str
+    port: int
+    kind: str
+    connections: int
+    seconds: float
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How it went: exchanges made, time taken, and CPU time that this client used."""
+
+    exchanges: int
+    seconds: float
+    cpu_s: float
+
+
+def run(job: Job) -> Tally:
+    """Open the connections, play every script to its end, and count."""
+    until = time.perf_counter() + job.seconds
+    match job.kind:
+        case "ping":
+            scripts = [_repeat(_http("GET", "/_ping"), until) for _ in range(job.connections)]
+        case "stranger":
+            asked = PullPieces(
+                TaskId("0" * 64), PeerId("10.0.0.1-1-2.3"), PullStatus.START, PullResult.INVALID
+            )
+            target = encode_request(asked).target
+            scripts = [_repeat(_http("GET", target), until) for _ in range(job.connections)]
+        case "swarm":
+            peers = (_peer(job.url, f"127.0.0.1-{n}-0.000") for n in range(job.connections))
+            scripts = [_spoken(peer) for peer in peers]
+        case _:
+            raise ValueError(f"job kind {job.kind!r}: expected ping, stranger or swarm")
+    began, cpu_began = time.perf_counter(), time.process_time()
+    exchanges = _play(job, scripts)
+    return Tally(exchanges, time.perf_counter() - began, time.process_time() - cpu_began)
+
+
+# --- scripts --------------------------------------------------------------------------------------
+
+
+def _repeat(request: bytes, until: float) -> Script:
+    while time.perf_counter() < until:
+        yield request
+
+
+def _peer(url: str, name: str) -> Generator[Request, Reply, None]:
+    """Register, then pull and report every piece that is offered, until the file is complete."""
+    peer = PeerId(name)
+    registered = yield Register(
+        raw_url=url,
+        task_url=url,
+        peer=peer,
+        ip="127.0.0.1",
+        host_name="benchmark",
+        port=15001,
+        path=f"/peer/file/{name}",
+        digest_form=DigestForm.SHA256,
+    )
+    assert isinstance(registered, Registered), registered
+    task = registered.task
+    start = pull = PullPieces(task, peer, PullStatus.START, PullResult.INVALID)
+    while True:
+        match (yield pull):
+            case PiecesOffered(offers):
+                for offer in offers:
+                    report = ReportPiece(task, peer, offer.parent, offer.piece, offer.piece_size)
+                    yield report
+                    pull = PullPieces(
+                        task,
+                        peer,
+                        PullStatus.RUNNING,
+                        PullResult.SEMI_SUCCESS,
+                        offer.parent,
+                        offer.piece,
+                        offer.piece_size,
+                    )
+            case TaskCompleted():
+                return
+            case Refused(Code.PEER_WAIT):
+                pull = start
+            case other:
+                raise RuntimeError(f"a pull was answered {other}")
+
+
+def _spoken(conversation: Generator[Request, Reply, None]) -> Script:
+    """Put a conversation into Dragonfly's HTTP calls."""
+    request = next(conversation)
+    while True:
+        call = encode_request(request)
+        body = yield _http(call.method, call.target, call.headers, call.body)
+        try:
+            request = conversation.send(decode_reply(request, 200, body))
+        except StopIteration:
+            return
+
+
+def _http(
+    method: str, target: str, headers: tuple[tuple[str, str], ...] = (), body: bytes = b""
+) -> bytes:
+    lines = [f"{method} {target} HTTP/1.1", "Host: 127.0.0.1", "User-Agent: benchmark"]
+    lines += [f"{name}: {value}" for name, value in headers]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join((*lines, "", "")).encode() + body
+
+
+# --- connections ----------------------------------------------------------------------------------
+
+
+class _Connection:
+    def __init__(self, job: Job, script: Script) -> None:
+        self._script = script
+        self.sock = socket.create_connection((job.host, job.port), timeout=_STALL_S)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.exchanges = 0
+        self._buffer = b""
+
+    def begin(self) -> None:
+        self.sock.sendall(next(self._script))
+
+    def readable(self) -> bool:
+        """Take in what came; return false when the script is over."""
+        data = self.sock.recv(_RECEIVE_BYTES)
+        if not data:
+            raise RuntimeError(f"the server hung up; it had said {self._buffer[:200]!r}")
+        self._buffer += data
+        body = self._body()
+        if body is None:
+            return True
+        self.exchanges += 1
+        try:
+            request = self._script.send(body)
+        except StopIteration:
+            return False
+        self.sock.sendall(request)
+        return True
+
+    def _body(self) -> bytes | None:
+        """Return the body of the answer once that is complete."""
+        head_end = self._buffer.find(b"\r\n\r\n") + 4
+        if head_end < 4:
+            return None
+        length = _LENGTH.search(self._buffer, 0, head_end)
+        if length is None or not self._buffer.startswith(b"HTTP/1.1 200 "):
+            raise RuntimeError(f"not an answer to count: {self._buffer[:200]!r}")
+        body = self._buffer[head_end:]
+        if len(body) < int(length[1]):
+            return None
+        self._buffer = b""
+        return body
+
+
+def _play(job: Job, scripts: list[Script]) -> int:
+    """Play all scripts side by side; return the number of exchanges."""
+    connections = {made.sock.fileno(): made for made in (_Connection(job, s) for s in scripts)}
+    exchanges = 0
+    with select.epoll() as poller:
+        for number, connection in connections.items():
+            connection.begin()
+            poller.register(number, select.EPOLLIN)
+        while connections:
+            ready = poller.poll(_STALL_S)
+            if not ready:
+                raise RuntimeError(f"no answer on {len(connections)} connections for {_STALL_S} s")
+            for number, _ in ready:
+                connection = connections[number]
+                if not connection.readable():
+                    exchanges += connection.exchanges
+                    connection.sock.close()
+                    del connections[number]
+    return exchanges
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(run(Job(**json.loads(sys.argv[1]))))))

@@ -1,0 +1,63 @@
+"""Each benchmark runs, in its smallest size; how fast anything is, is not looked at."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "benchmarks" / "README.md"
+
+
+def run(*arguments: str) -> str:
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", ["fetch", "rpc", "engine", "sim"])
+def test_a_benchmark_runs_and_keeps_its_results(name: str, tmp_path: Path) -> None:
+    kept = tmp_path / "README.md"
+    before = README.read_text()
+    kept.write_text(before)
+    said = run("--quick", "--into", str(tmp_path), name)
+    if f"{name}: skipped" in said:
+        pytest.skip(said.partition(f"{name}: skipped: ")[2].strip())
+    table = [line for line in said.splitlines() if line.startswith("|")]
+    assert len(table) >= 4
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+    head, _, rest = kept.read_text().partition(begin)
+    part, _, tail = rest.partition(end)
+    assert [line for line in part.splitlines() if line.startswith("|")] == table
+    assert f"`python -m benchmarks {name}`" in part
+    assert head == before.partition(begin)[0]
+    assert tail == before.partition(end)[2]
+    (line,) = (tmp_path / "results.jsonl").read_text().splitlines()
+    result = json.loads(line)
+    assert set(result) == {"date", "commit", "machine", "figures"}
+    assert set(result["figures"]) == {name}
+    assert all(value > 0 for value in result["figures"][name].values())
+
+
+def test_a_quick_run_keeps_nothing() -> None:
+    before = README.read_text()
+    run("--quick", "engine")
+    assert README.read_text() == before
+
+
+def test_an_unknown_name_is_refused() -> None:
+    command = [sys.executable, "-m", "benchmarks", "fetsch"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no benchmark 'fetsch': expected fetch, rpc, engine, sim" in done.stderr
+
+
+def test_missing_programs_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    said = run("--quick", "fetch")
+    assert "fetch: skipped: curl is missing (Debian package curl)" in said
