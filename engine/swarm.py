@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from .bits import each
 from .ids import PieceIndex
 from .messages import DigestForm
 from .picker import Picker
@@ -218,8 +219,9 @@ class Swarm:
     def check(self) -> None:
         """Recount everything from scratch."""
         self.picker.check()
-        uploads: dict[int, int] = {}
+        uploads = dict.fromkeys(self.by_peer.values(), 0)
         copies = [0] * len(self.holders)
+        holders = [0] * len(self.holders)
         cdn_uploads = 0
         for member in self.by_peer.values():
             assert self.members[member.index] is member
@@ -232,23 +234,26 @@ class Swarm:
                     cdn_uploads += 1
                 else:
                     assert parent is not member
-                    uploads[parent.index] = uploads.get(parent.index, 0) + 1
+                    uploads[parent] += 1
+            for piece in each(member.holds):
+                holders[piece] |= 1 << member.index
         assert cdn_uploads == self.cdn_uploads
-        for piece, holders in enumerate(self.holders):
-            held = [m.index for m in self.by_peer.values() if m.holds >> piece & 1]
-            assert holders == sum(1 << index for index in held)
-            assert self.picker.copies(PieceIndex(piece)) == copies[piece] + len(held)
+        assert holders == self.holders
+        for piece, held in enumerate(holders):
+            assert self.picker.copies(PieceIndex(piece)) == copies[piece] + held.bit_count()
         self._check_queues(uploads)
 
-    def _check_queues(self, uploads: dict[int, int]) -> None:
-        for member in self.by_peer.values():
-            bit = 1 << member.index
-            assert member.uploads == uploads.get(member.index, 0)
-            queued = [level for level, members in enumerate(self.waiting) if members & bit]
-            assert queued == ([member.level] if member.level >= 0 else [])
-            free = [n for n, members in enumerate(self.by_uploads) if members & bit]
-            offered = self.is_free(member) and member.holds
-            assert free == ([member.uploads] if offered else [])
+    def _check_queues(self, uploads: dict[Member, int]) -> None:
+        waiting = [0] * len(self.waiting)
+        by_uploads = [0] * len(self.by_uploads)
+        for member, count in uploads.items():
+            assert member.uploads == count
+            if member.level >= 0:
+                waiting[member.level] |= 1 << member.index
+            if self.is_free(member) and member.holds:
+                by_uploads[count] |= 1 << member.index
+        assert waiting == self.waiting
+        assert by_uploads == self.by_uploads
 
     def _set_uploads(self, member: Member, uploads: int) -> None:
         self._leave_uplinks(member)
