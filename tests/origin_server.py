@@ -18,6 +18,7 @@ import socket
 import ssl
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
@@ -196,7 +197,8 @@ class _Server(ThreadingHTTPServer):
     def break_connections(self) -> None:
         with self.record.lock:
             for connection in self.record.connections:
-                connection.shutdown(socket.SHUT_RDWR)
+                with suppress(OSError):  # its client was quicker
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that went away is no news."""
