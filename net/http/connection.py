@@ -48,9 +48,11 @@ class Connection:
         self._client_host = client_host
         self._reader = RequestReader(context.limits, client_host)
         self._scope = trio.CancelScope()
+        self._in_handler = self._has_hung_up = False
 
     async def run(self) -> None:
         """Serve until the client leaves, is too slow or too much, or asks to close."""
+        self._context.watch.add(self._sock.fd, self._hung_up)
         try:
             with self._scope:
                 await self._serve()
@@ -61,6 +63,7 @@ class Connection:
         except Exception:
             _log.exception("connection of %s failed", self._client_host)
         finally:
+            self._context.watch.discard(self._sock.fd)
             self._sock.close()
             self._context.slots.release()
 
@@ -114,8 +117,9 @@ class Connection:
 
     async def _respond(self, request: HttpRequest) -> HttpResponse:
         """Ask the handler; a client that leaves meanwhile ends it, and this connection."""
-        watch, fd = self._context.watch, self._sock.fd
-        watch.add(fd, self._scope)
+        if self._has_hung_up:
+            self._context.watch.tell_again(self._sock.fd)
+        self._in_handler = True
         try:
             return await self._context.handler(request)
         except RemoteProtocolError as error:
@@ -124,7 +128,13 @@ class Connection:
             _log.exception("handler failed at %s %s", request.method, request.target)
             return text_response(500, "internal error")
         finally:
-            watch.discard(fd)
+            self._in_handler = False
+
+    def _hung_up(self) -> None:
+        """End a handler that waits; between requests the end of the stream shows by itself."""
+        self._has_hung_up = True
+        if self._in_handler:
+            self._scope.cancel()
 
     async def _send(self, response: HttpResponse, method: str, *, keep_alive: bool) -> None:
         try:

@@ -67,7 +67,8 @@ async def send_response(
 ) -> None:
     """Send ``response`` behind ``head`` and call its ``on_closed``, whatever happens.
 
-    Where not all of it went out the connection is reset, so that nobody takes a part for all.
+    Where not all of it went out, closing will reset the connection, so that nobody takes a part
+    for all.
     Raises ``FileTooShort``, ``OSError``, and ``trio.TooSlowError`` when nothing moved for
     ``timeout_s``.
     """
@@ -78,7 +79,7 @@ async def send_response(
         complete = True
     finally:
         if not complete:
-            sock.abort()
+            sock.reset_on_close()
         if response.on_closed is not None:
             response.on_closed(complete, max(0, sender.body_bytes))
 

@@ -95,10 +95,9 @@ class TimedSocket:
         """Close; what was sent still arrives."""
         self._sock.close()
 
-    def abort(self) -> None:
-        """Close with a reset, so that the other side cannot take what it has for all."""
+    def reset_on_close(self) -> None:
+        """Have ``close`` reset, so that the other side cannot take what it has for all."""
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        self._sock.close()
 
     async def _wait(self, ready: Callable[[int], Awaitable[None]], timeout_s: float) -> None:
         if timeout_s == inf:

@@ -8,30 +8,36 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Never
 
 _HUNG_UP: Final = select.EPOLLRDHUP | select.EPOLLONESHOT
 
 
 class DisconnectWatch:
-    """Cancels the scope of a connection whose client closes, or resets, while it waits.
+    """Tells a connection, once, that its client closed or reset it.
 
     An epoll of its own looks only for hang-ups: pipelined bytes neither wake it nor hide the
-    hang-up behind them.
+    hang-up behind them.  A connection is registered for its whole life, since doing so for each
+    request would cost two system calls each.
     """
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._scopes: dict[int, trio.CancelScope] = {}
+        self._listeners: dict[int, Callable[[], None]] = {}
 
-    def add(self, fd: int, scope: trio.CancelScope) -> None:
-        """Cancel ``scope`` once the client of ``fd`` is gone."""
-        self._scopes[fd] = scope
+    def add(self, fd: int, hung_up: Callable[[], None]) -> None:
+        """Call ``hung_up`` when the client of ``fd`` is gone."""
+        self._listeners[fd] = hung_up
         self._epoll.register(fd, _HUNG_UP)
 
+    def tell_again(self, fd: int) -> None:
+        """Have ``hung_up`` called once more if the client is gone."""
+        self._epoll.modify(fd, _HUNG_UP)
+
     def discard(self, fd: int) -> None:
-        """Watch ``fd`` no longer."""
-        del self._scopes[fd]
+        """Watch ``fd`` no longer; to be called before it is closed."""
+        del self._listeners[fd]
         self._epoll.unregister(fd)
 
     async def run(self) -> Never:
@@ -39,7 +45,7 @@ class DisconnectWatch:
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
             for fd, _ in self._epoll.poll(0):
-                self._scopes[fd].cancel()
+                self._listeners[fd]()
 
     def close(self) -> None:
         """Give the descriptor back."""
