@@ -1,114 +1,197 @@
-"""The YAML files in which operators of Dragonfly keep their settings (protocol 6.6 and 8.2).
-
-One table of keys per file; only keys that have an effect are known.
-"""
+"""Where settings come from: flag, else environment, else file (protocol 6.6 and 8.2)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import textwrap
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from ..engine.errors import ConfigError
-from ..engine.piece import PieceSizePolicy
-from .units import parse_v1_rate
-from .values import parse_ip, parse_nodes, parse_port, suggestion
+from .config_keys import DFGET_KEYS, SUPERNODE_KEYS, Key, Keys, Shape
+from .values import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
 
     from .values import WeightedNode
 
 T = TypeVar("T")
 
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One key of a file: its name there, the field it fills, and how its text is understood."""
-
-    name: str
-    field: str
-    parse: Callable[[str], object]
-    is_list: bool = False
+DFGET_FILES: Final = (Path("/etc/dragonfly/dfget.yml"), Path("/etc/dragonfly.conf"))
+SUPERNODE_FILE: Final = Path("/etc/dragonfly/supernode.yml")
+_WIDTH: Final = 98
 
 
 @dataclass(frozen=True, slots=True)
-class DfgetFile:
-    """What ``dfget.yml`` says; ``None`` or empty: nothing."""
+class DfgetChoice:
+    """What flags, environment and file say about dfget; what is left out, nobody said.
 
-    nodes: tuple[WeightedNode, ...] = ()
-    local_limit: int | None = None
-    total_limit: int | None = None
+    ``log`` holds fields of a ``LogConfig``.
+    """
+
+    nodes: Sequence[WeightedNode] = ()
+    local_limit: int = 0
+    min_rate: int = 0
+    total_limit: int = 0
     work_home: str = ""
-
-
-DFGET_KEYS: Final = (
-    Key("nodes", "nodes", parse_nodes, is_list=True),
-    Key("localLimit", "local_limit", parse_v1_rate),
-    Key("totalLimit", "total_limit", parse_v1_rate),
-    Key("workHome", "work_home", str),
-)
+    compat_version: str = ""
+    log: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
 @dataclass(frozen=True, slots=True)
-class SupernodeFile:
-    """What the ``base`` section of ``supernode.yml`` says; ``None`` or empty: nothing."""
+class SupernodeChoice:
+    """What flags, environment and file say about a supernode; what is left out, nobody said.
 
-    port: int | None = None
-    download_port: int | None = None
+    ``engine``, ``bandwidth`` and ``log`` hold fields of a ``SupernodeConfig``, a ``Bandwidth`` and
+    a ``LogConfig``.
+    """
+
+    port: int = 8002
+    download_port: int = 8001
     home_dir: str = ""
     advertise_ip: str = ""
-    up_slots: int | None = None
-    down_slots: int | None = None
-    piece_size_policy: PieceSizePolicy | None = None
+    debug: bool = False
+    engine: Mapping[str, object] = field(default_factory=dict[str, object])
+    bandwidth: Mapping[str, object] = field(default_factory=dict[str, object])
+    log: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
-def parse_slots(text: str) -> int:
-    """Return how many pieces at once; raises ``ConfigError``."""
-    if not text.isdecimal() or int(text) < 1:
-        raise ConfigError(f"{text!r}: expected a whole number of at least 1")
-    return int(text)
+def dfget_choice(
+    flags: object, environ: Mapping[str, str], files: Sequence[Path] = DFGET_FILES
+) -> DfgetChoice:
+    """Return what was chosen; of ``files`` the first that exists counts.
 
-
-def parse_policy(text: str) -> PieceSizePolicy:
-    """Return the piece size policy of this name; raises ``ConfigError``."""
-    known = [policy.value for policy in PieceSizePolicy]
-    if text not in known:
-        raise ConfigError(f"unknown policy {text!r}{suggestion(text, known)}")
-    return PieceSizePolicy(text)
-
-
-SUPERNODE_KEYS: Final = (
-    Key("listenPort", "port", parse_port),
-    Key("downloadPort", "download_port", parse_port),
-    Key("homeDir", "home_dir", str),
-    Key("advertiseIP", "advertise_ip", parse_ip),
-    Key("peerUpLimit", "up_slots", parse_slots),
-    Key("peerDownLimit", "down_slots", parse_slots),
-    Key("pieceSizePolicy", "piece_size_policy", parse_policy),
-)
-
-
-def read_dfget_file(path: Path) -> DfgetFile:
-    """Return what the file says, nothing if there is none.
-
-    Raises ``ConfigError`` that names file and key: not readable, not YAML, a key that is unknown
-    or has no effect, a value that makes no sense.
+    Raises ``ConfigError`` that names file and key, or the variable: not readable, not YAML (or
+    ini, if that is not the file's suffix), a key that is unknown, a value that makes no sense.
+    Variables that are not known are somebody else's.
     """
-    return _filled(DfgetFile, DFGET_KEYS, path, "", _read(path)) if path.exists() else DfgetFile()
+    said: dict[str, object] = {}
+    if (file := next((one for one in files if one.exists()), None)) is not None:
+        is_yaml = file.suffix in (".yml", ".yaml")
+        said = _Reader(DFGET_KEYS, file).fields(_read_yaml(file) if is_yaml else _read_ini(file))
+    return _form(DfgetChoice, DFGET_KEYS, said, environ, flags)
 
 
-def read_supernode_file(path: Path) -> SupernodeFile:
-    """Return what the file says; raises ``ConfigError`` as ``read_dfget_file`` does."""
-    found = _read(path)
-    for name in found:
-        if name != "base":
-            raise ConfigError(f"{path}: unknown key {name}{suggestion(name, ['base'])}")
-    base = _mapping(path, "base", found.get("base"))
-    return _filled(SupernodeFile, SUPERNODE_KEYS, path, "base.", base)
+def supernode_choice(
+    flags: object, environ: Mapping[str, str], file: Path | None
+) -> SupernodeChoice:
+    """Return what was chosen; raises ``ConfigError`` as ``dfget_choice`` does.
+
+    A key of Dragonfly that has no effect here is an error that says so.
+    """
+    said = _Reader(SUPERNODE_KEYS, file).fields(_read_yaml(file)) if file is not None else {}
+    return _form(SupernodeChoice, SUPERNODE_KEYS, said, environ, flags)
 
 
-def _read(path: Path) -> dict[str, object]:
+def default_file(keys: Keys) -> str:
+    """Return a file with every key, its default and what it is for."""
+    lines = [
+        f"# Settings of {keys.program}. A flag goes before a variable of the environment, that"
+    ]
+    lines += ["# before this file, and this file before the defaults, which stand here.", ""]
+    section = ""
+    for key in keys.keys:
+        here, _, name = key.name.rpartition(".")
+        if here != section:
+            new = here.removeprefix(section).strip(".").split(".")
+            depth = len(here.split(".")) - len(new)
+            lines += [f"{'  ' * (depth + i)}{part}:" for i, part in enumerate(new)]
+            section = here
+        indent = "  " * key.name.count(".")
+        says = f"{key.help} [{keys.variable(key)}]"
+        lines += textwrap.wrap(
+            says, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# "
+        )
+        lines.append(f"{indent}{name}: {key.default}".rstrip())
+    return "\n".join([*lines, ""])
+
+
+def _form(
+    form: type[T],
+    keys: Keys,
+    said: dict[str, object],
+    environ: Mapping[str, str],
+    flags: object,
+) -> T:
+    fields = dict(said)
+    for key in keys.keys:
+        variable = keys.variable(key)
+        if text := environ.get(variable):
+            try:
+                value = key.parse(text)
+            except ConfigError as error:
+                raise ConfigError(f"environment variable {variable}: {error}") from error
+            fields |= {key.field: value}
+        flag = getattr(flags, key.flag) if key.flag else None
+        if not (flag is None or flag is False or flag in ("", [])):
+            fields |= {key.field: flag}
+    fields.pop("", None)
+    return form(**_grouped(fields))
+
+
+def _grouped(fields: Mapping[str, object]) -> dict[str, object]:
+    """Return ``{"a": 1, "b": {"c": 2}}`` for ``{"a": 1, "b.c": 2}``."""
+    grouped: dict[str, object] = {}
+    for name, value in fields.items():
+        group, _, rest = name.rpartition(".")
+        if group:
+            cast("dict[str, object]", grouped.setdefault(group, {}))[rest] = value
+        else:
+            grouped[name] = value
+    return grouped
+
+
+class _Reader:
+    """Understands what stands in one file."""
+
+    def __init__(self, keys: Keys, path: Path) -> None:
+        self._known = {key.name: key for key in keys.keys}
+        self._ineffective = keys.ineffective or {}
+        self._path = path
+
+    def fields(self, found: Mapping[str, object]) -> dict[str, object]:
+        """Return the fields that the file's keys fill; raises ``ConfigError``."""
+        return dict(self._walk("", found))
+
+    def _walk(self, section: str, found: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+        for name, value in found.items():
+            full = f"{section}{name}"
+            if (key := self._known.get(full)) is not None and "." not in name:
+                if value is not None:
+                    yield key.field, self._understood(key, value)
+            elif (why := self._ineffective.get(full)) is not None:
+                raise ConfigError(f"{self._path}: {full} has no effect here: {why}; leave it out")
+            elif any(known.startswith(f"{full}.") for known in self._known):
+                yield from self._walk(f"{full}.", _mapping(self._path, full, value))
+            else:
+                raise ConfigError(
+                    f"{self._path}: unknown key {full}{suggestion(name, self._names(section))}"
+                )
+
+    def _names(self, section: str) -> list[str]:
+        """Return the names that a section can have, once each."""
+        inside = [name.removeprefix(section) for name in self._known if name.startswith(section)]
+        return list(dict.fromkeys([name.partition(".")[0] for name in inside]))
+
+    def _understood(self, key: Key, value: object) -> object:
+        import msgspec
+
+        try:
+            match key.shape:
+                case Shape.LIST:
+                    texts = msgspec.convert(value, list[str])
+                    return key.parse(",".join(texts)) if texts else ()
+                case Shape.SWITCH:
+                    return msgspec.convert(value, bool)
+                case Shape.TEXT:
+                    text = str(msgspec.convert(value, str | int))
+                    return key.parse(text) if text else text
+        except (msgspec.ValidationError, ConfigError) as error:
+            raise ConfigError(f"{self._path}: {key.name}: {error}") from error
+
+
+def _read_yaml(path: Path) -> dict[str, object]:
     import yaml
 
     try:
@@ -119,38 +202,30 @@ def _read(path: Path) -> dict[str, object]:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
 
 
+def _read_ini(path: Path) -> dict[str, object]:
+    """Return the supernodes of ``[node] address = a,b`` as a YAML file would name them."""
+    import configparser
+
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no ini file: {' '.join(str(error).split())}") from error
+    for section in parser.sections():
+        if section != "node":
+            raise ConfigError(f"{path}: unknown section {section}: expected node")
+        for name in parser[section]:
+            if name != "address":
+                raise ConfigError(f"{path}: unknown key node.{name}: expected address")
+    addresses = parser.get("node", "address", fallback="")
+    return {"nodes": [part.strip() for part in addresses.split(",")]} if addresses else {}
+
+
 def _mapping(path: Path, what: str, found: object) -> dict[str, object]:
     if found is None:
         return {}
     if not isinstance(found, dict):
         raise ConfigError(f"{path}: {what}: expected keys with values, as in 'key: value'")
     return {str(key): value for key, value in cast("dict[object, object]", found).items()}
-
-
-def _filled(
-    form: type[T], keys: Sequence[Key], path: Path, prefix: str, found: dict[str, object]
-) -> T:
-    known = {key.name: key for key in keys}
-    fields: dict[str, object] = {}
-    for name, value in found.items():
-        if name not in known:
-            raise ConfigError(f"{path}: unknown key {prefix}{name}{suggestion(name, list(known))}")
-        if value is None:
-            continue
-        try:
-            fields[known[name].field] = _understood(known[name], value)
-        except ConfigError as error:
-            raise ConfigError(f"{path}: {prefix}{name}: {error}") from error
-    return form(**fields)
-
-
-def _understood(key: Key, value: object) -> object:
-    import msgspec
-
-    try:
-        if key.is_list:
-            texts = msgspec.convert(value, list[str])
-            return key.parse(",".join(texts)) if texts else ()
-        return key.parse(str(msgspec.convert(value, str | int)))
-    except msgspec.ValidationError as error:
-        raise ConfigError(str(error)) from error

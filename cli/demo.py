@@ -22,11 +22,11 @@ import trio
 
 from ..engine.errors import ConfigError
 from ..net.http import HttpPool
+from .command import Command, Option
 from .demo_origin import COUNT_PATH
 from .demo_report import PlainScreen, TerminalScreen, Verdict
 from .demo_swarm import DemoError, Peer, end_peer_servers, start_origin, start_supernode
 from .interrupt import until_signal
-from .options import Command, Option
 from .status import ExitError, ExitStatus, run_program
 from .units import parse_size
 from .values import parse_url

@@ -5,13 +5,15 @@ What is heavy to import is imported where it is used: ``dfget --help`` answers a
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from ..engine.effects import BackSourceReason, FailCode
-from .options import DFGET, DFGET_SERVER
+from ..engine.effects import FailCode
+from .options import DFGET, DFGET_COMMANDS, DFGET_SERVER, DFGET_VERSION
 from .status import ExitError, ExitStatus, Stopped, run_program
 from .values import version
 
@@ -20,11 +22,9 @@ if TYPE_CHECKING:
 
     from ..net.fetch import FetchRequest, Outcome
     from .bars import Bar
+    from .logs import LogConfig
     from .options import FetchFlags
     from .progress import Reporter
-
-_FORBIDDEN: Final = 1000
-"""Added to a reason where going back to the source was not allowed (protocol 8.4)."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,19 +41,30 @@ def _command(arguments: list[str]) -> ExitStatus:
         case ["help", *_]:
             print(DFGET.help(), end="")
             return ExitStatus.SUCCESS
-        case ["version", *_]:
-            _print_version()
+        case ["version", *rest]:
+            _print_version(DFGET_VERSION.parse(rest).compat_version)
             return ExitStatus.SUCCESS
         case ["server", *rest]:
             return _serve(rest)
+        case _ if _describe(arguments):
+            return ExitStatus.SUCCESS
         case _:
             return _fetch(DFGET.parse(arguments))
 
 
-def _print_version() -> None:
+def _describe(arguments: list[str]) -> bool:
+    from .config_keys import DFGET_KEYS
+    from .describe import describe
+
+    return describe(DFGET_COMMANDS, DFGET_KEYS, arguments)
+
+
+def _print_version(compat_version: str) -> None:
     import platform
 
-    print(f"dfget version  {version()}")
+    print(f"dfget version  {compat_version or version()}")
+    if compat_version:
+        print(f"  In truth:       damselfly {version()}")
     print(f"  Python version: {platform.python_version()}")
     print(f"  OS/Arch:        {platform.system().lower()}/{platform.machine()}")
 
@@ -83,54 +94,72 @@ def _serve(arguments: list[str]) -> ExitStatus:
 def _fetch(flags: FetchFlags) -> ExitStatus:
     from random import SystemRandom
 
-    from .settings import fetch_request
+    from .config_file import dfget_choice
+    from .logs import LogConfig
+    from .settings import batch_requests, fetch_request
 
-    request = fetch_request(flags, SystemRandom())
+    chosen, rng = dfget_choice(flags, os.environ), SystemRandom()
+    log = replace(LogConfig(), **chosen.log)
+    if flags.urls:
+        return _fetch_all(flags, batch_requests(flags, chosen, rng), log)
+    request = fetch_request(flags, chosen, rng)
 
     from ..net.fetch import PrepareError
     from .logs import LogError
+    from .outcome import failure, next_step, not_prepared, status_of
 
     reporter = _reporter(flags, request)
     reporter.began()
     began = time.monotonic()
     try:
-        outcome = _download(request, reporter, console=flags.console)
-        status, step = ExitStatus(outcome.code % 256), _next_step(outcome)
+        outcome = _download(request, reporter, log, console=flags.console)
+        status, step = status_of(outcome), next_step(outcome)
     except Stopped as stopped:
-        outcome = _failure(FailCode.DOWNLOAD_FAILED, 0, str(stopped), began)
+        seconds = time.monotonic() - began
+        outcome = failure(FailCode.DOWNLOAD_FAILED, 0, str(stopped), seconds)
         status, step = stopped.status, "; run the same command again to get the rest"
     except (PrepareError, LogError) as error:
-        reason = BackSourceReason.INIT_FAILED
-        outcome = _failure(FailCode.PREPARE_FAILED, reason, str(error), began)
-        status, step = ExitStatus.PREPARE_FAILED, ""
+        outcome = not_prepared(error, time.monotonic() - began)
+        status, step = status_of(outcome), ""
     reporter.ended(outcome)
     if status is not ExitStatus.SUCCESS:
         raise ExitError(f"{outcome.message}{step}", status)
     return status
 
 
-def _download(request: FetchRequest, reporter: Reporter, *, console: bool) -> Outcome:
+def _fetch_all(flags: FetchFlags, requests: Sequence[FetchRequest], log: LogConfig) -> ExitStatus:
+    from .batch import run_batch
+    from .logs import LOG, LogError, logging_to
+
+    first = requests[0]
+    path = first.home / "logs" / "dfclient.log"
+    try:
+        with logging_to(path, log, sign=first.sign, verbose=flags.verbose, console=flags.console):
+            LOG.info("get init config:%s and %d more", _shown(first), len(requests) - 1)
+            status = run_batch(requests, flags.jobs, json=flags.json)
+    except LogError as error:
+        raise ExitError(str(error), ExitStatus.PREPARE_FAILED) from error
+    if status is not ExitStatus.SUCCESS:
+        raise ExitError("not all files could be downloaded: see the lines above", status)
+    return status
+
+
+def _download(
+    request: FetchRequest, reporter: Reporter, log: LogConfig, *, console: bool
+) -> Outcome:
     import trio
 
     from ..net.fetch import fetch
     from .interrupt import until_signal
     from .logs import LOG, logging_to
-    from .progress import Paced
+    from .progress import Paced, ended_line
 
     watcher = Paced(reporter)
     path = request.home / "logs" / "dfclient.log"
-    with logging_to(path, sign=request.sign, verbose=request.verbose, console=console):
+    with logging_to(path, log, sign=request.sign, verbose=request.verbose, console=console):
         LOG.info("get init config:%s", _shown(request))
         outcome = trio.run(until_signal, partial(fetch, request, watcher), watcher.run)
-        result = "SUCCESS" if outcome.code is FailCode.SUCCESS else f"FAIL({int(outcome.code)})"
-        LOG.info(
-            "download %s cost:%.3fs length:%d reason:%d %s",
-            result,
-            outcome.seconds,
-            outcome.length,
-            outcome.reason,
-            outcome.message,
-        )
+        LOG.info("%s %s", ended_line(outcome), outcome.message)
     return outcome
 
 
@@ -148,34 +177,6 @@ def _reporter(flags: FetchFlags, request: FetchRequest) -> Reporter:
     return LineReporter(request, sys.stdout, sys.stderr, bar)
 
 
-def _failure(code: FailCode, reason: int, message: str, began: float) -> Outcome:
-    """Return the outcome of a download that did not get so far as to have one."""
-    from ..net.fetch import Outcome, Progress
-
-    seconds = time.monotonic() - began
-    return Outcome(code, reason, message, -1, seconds, Progress(), task="", peer="")
-
-
-def _next_step(outcome: Outcome) -> str:
-    """Return what to do about a failure whose message does not say so itself."""
-    if outcome.code is FailCode.NEED_AUTH:
-        return "; give the credentials with --header"
-    is_forbidden = outcome.reason >= _FORBIDDEN
-    match BackSourceReason(outcome.reason % _FORBIDDEN):
-        case BackSourceReason.NO_SPACE:
-            return "; free some space, then run the same command again"
-        case BackSourceReason.WRITE_FAILED:
-            return ""
-        case _ if is_forbidden:
-            return "; see that the supernodes run and are named right, or leave out --notbs"
-        case _ if outcome.message.startswith("md5 not match"):
-            return ""
-        case _ if outcome.message.startswith("not done after"):
-            return "; allow more with --timeout and run again: what came is kept"
-        case _:
-            return "; check the URL and the origin, then run again: what came is kept"
-
-
 def _shown(request: FetchRequest) -> str:
     """Return the request for the log, without secrets."""
     import json
@@ -184,7 +185,10 @@ def _shown(request: FetchRequest) -> str:
     from ..engine.redact import Redactor
 
     redactor = Redactor()
-    values = asdict(request) | {"headers": [redactor.header_line(line) for line in request.headers]}
+    values = asdict(request) | {
+        "headers": [redactor.header_line(line) for line in request.headers],
+        "root_cas": len(request.root_cas),
+    }
     return json.dumps(values, default=str)
 
 

@@ -6,7 +6,10 @@ import contextlib
 import logging
 import sys
 import time
+from contextvars import ContextVar
+from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..engine.errors import DamselflyError
@@ -14,10 +17,11 @@ from ..engine.redact import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from pathlib import Path
 
+SIGN: Final[ContextVar[str]] = ContextVar("sign", default="")
+"""Whose lines a task logs, where a program downloads more than one file."""
 LOG: Final = logging.getLogger("damselfly")
-_MAX_BYTES: Final = 40 << 20
+_MAX_MB: Final = 40
 _BACKUPS: Final = 1
 _LEVELS: Final = {
     logging.DEBUG: "DEBU",
@@ -32,19 +36,41 @@ class LogError(DamselflyError):
     """The log cannot be written, which goes for the rest of the home as well."""
 
 
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """Where a log goes if not to its usual place, and how much of it is kept.
+
+    It is replaced when it has ``max_mb`` MiB, and ``backups`` old ones are kept; 0: the default.
+    """
+
+    max_mb: int = 0
+    backups: int = 0
+    path: str = ""
+
+
+USUAL: Final = LogConfig()
+
+
 @contextlib.contextmanager
 def logging_to(
-    path: Path, *, sign: str = "", verbose: bool = False, console: bool = False
+    path: Path,
+    config: LogConfig = USUAL,
+    *,
+    sign: str = "",
+    verbose: bool = False,
+    console: bool = False,
 ) -> Generator[None]:
     """Write what the program logs to ``path``, with ``console`` to the standard output as well.
 
-    The file is replaced when it has 40 MB, and one old one is kept.  Raises ``LogError`` if it
+    ``config`` may name another path, and says how much is kept.  Raises ``LogError`` if it
     cannot be opened; a disk that is full later loses lines, nothing else.
     """
+    path = Path(config.path).expanduser() if config.path else path
+    limit, backups = (config.max_mb or _MAX_MB) << 20, config.backups or _BACKUPS
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handlers: list[logging.Handler] = [
-            _File(path, maxBytes=_MAX_BYTES, backupCount=_BACKUPS, encoding="utf-8")
+            _File(path, maxBytes=limit, backupCount=backups, encoding="utf-8")
         ]
     except OSError as error:
         raise LogError(
@@ -72,7 +98,7 @@ class LineFormatter(logging.Formatter):
 
     def __init__(self, sign: str) -> None:
         super().__init__()
-        self._mark = f"sign:{sign} " if sign else ""
+        self._sign = sign
         self._redactor = Redactor()
 
     def format(self, record: logging.LogRecord) -> str:
@@ -83,7 +109,9 @@ class LineFormatter(logging.Formatter):
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"
         text = self._redactor.text(text)
-        return f"{when}.{int(record.msecs):03d} {level} {self._mark}: {text}"
+        sign = SIGN.get() or self._sign
+        mark = f"sign:{sign} " if sign else ""
+        return f"{when}.{int(record.msecs):03d} {level} {mark}: {text}"
 
 
 class _File(RotatingFileHandler):

@@ -1,102 +1,30 @@
-"""The flags of every program as tables, from which parsers and help are made.
-
-A table's flags fill the typed object beside it: a flag's long name, hyphens as underscores, is
-the name of its field.
-"""
+"""The flags of every program as tables; see ``command``."""
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
-from ..engine.errors import ConfigError
-from .units import as_argument, parse_v1_rate
+from .command import Command, Option
+from .config_keys import parse_cdn_pattern
+from .units import parse_v1_rate
 from .values import (
     WeightedNode,
+    parse_count,
+    parse_digest,
     parse_duration,
     parse_filter,
     parse_header,
     parse_ip,
     parse_md5,
+    parse_names,
     parse_nodes,
     parse_port,
-    suggestion,
+    parse_version,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One flag: ``--long`` and perhaps ``-short``.
-
-    ``metavar`` empty: a switch.  ``parse`` turns the text into a value and raises
-    ``ConfigError``.  ``action`` ``append`` or ``extend``: may be given more than once.
-    """
-
-    long: str
-    help: str
-    metavar: str = ""
-    short: str = ""
-    parse: Callable[[str], object] = str
-    action: str = "store"
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The flag as it is written, the short form first."""
-        return ((f"-{self.short}",) if self.short else ()) + (f"--{self.long}",)
-
-
-@dataclass(frozen=True, slots=True)
-class Command(Generic[T]):
-    """One thing that can be done: its flags, and the type of the object that holds them."""
-
-    prog: str
-    description: str
-    options: tuple[Option, ...]
-    flags: type[T]
-    epilog: str = ""
-
-    def parse(self, arguments: Sequence[str]) -> T:
-        """Return the flags; ``ConfigError`` if they make no sense, ``SystemExit`` for help."""
-        flags, rest = self._parser().parse_known_args(arguments, self.flags())
-        if not rest:
-            return flags
-        if not rest[0].startswith("-"):
-            raise ConfigError(f"unexpected argument {rest[0]!r}: every value belongs to a flag")
-        known = [name for option in self.options for name in option.names]
-        unknown = rest[0].partition("=")[0]
-        raise ConfigError(f"unknown flag {unknown}{suggestion(unknown, known)}")
-
-    def help(self) -> str:
-        """Return the help text."""
-        return self._parser().format_help()
-
-    def _parser(self) -> argparse.ArgumentParser:
-        parser = _Parser(
-            prog=self.prog,
-            description=self.description,
-            epilog=self.epilog,
-            usage=f"{self.prog} [flags]",
-            allow_abbrev=False,
-            argument_default=argparse.SUPPRESS,
-        )
-        for option in self.options:
-            if option.metavar:
-                parser.add_argument(
-                    *option.names,
-                    metavar=option.metavar,
-                    help=option.help,
-                    action=option.action,
-                    type=as_argument(option.parse),
-                )
-            else:
-                parser.add_argument(*option.names, help=option.help, action="store_true")
-        return parser
+    from ..engine.config import CdnPattern
 
 
 @dataclass(slots=True)
@@ -104,29 +32,39 @@ class FetchFlags:
     """What ``dfget`` was told; ``None``: nothing, so that a configuration file may decide."""
 
     url: str = ""
+    urls: str = ""
+    jobs: int = 4
     output: str = ""
     node: list[WeightedNode] = field(default_factory=list[WeightedNode])
     md5: str = ""
+    digest: str = ""
     identifier: str = ""
     filter: tuple[str, ...] = ()
     header: list[str] = field(default_factory=list[str])
     insecure: bool = False
+    cacerts: list[str] = field(default_factory=list[str])
     pattern: str = "p2p"
     notbs: bool = False
     locallimit: int | None = None
     totallimit: int | None = None
+    minrate: int | None = None
     timeout: float = 0.0
+    callsystem: str = ""
+    dfdaemon: bool = False
+    clientqueue: int | None = None
     ip: str = ""
     port: int = 0
     home: str = ""
     alivetime: float = 300.0
     expiretime: float = 180.0
+    compat_version: str = ""
     showbar: bool = False
     console: bool = False
     json: bool = False
     verbose: bool = False
 
 
+PATTERNS: Final = ("p2p", "cdn", "source")
 _IP = Option(
     "ip",
     "address on which this host serves others (default: the one that reaches the supernode)",
@@ -147,10 +85,24 @@ _EXPIRE = Option(
     "TIME",
     parse=parse_duration,
 )
+_COMPAT = Option(
+    "compat-version",
+    "say to supernodes, peer servers and people that this is dfget of that version, as 1.0.6, so"
+    " that such a dfget and this one use the same peer server",
+    "VERSION",
+    parse=parse_version,
+)
 _VERBOSE = Option("verbose", "log more, and show tracebacks")
 
 FETCH_OPTIONS: Final = (
     Option("url", "what to download; http or https", "URL", short="u"),
+    Option(
+        "urls",
+        "download all URLs of this file, - for the standard input: one a line, perhaps followed by"
+        " the name of the file to make; -o then names the directory they go to",
+        "LIST",
+    ),
+    Option("jobs", "so many of --urls at a time (default: 4)", "COUNT", parse=parse_count),
     Option("output", "where to put it (default: the URL's last part, here)", "FILE", short="o"),
     Option(
         "node",
@@ -162,6 +114,13 @@ FETCH_OPTIONS: Final = (
         action="extend",
     ),
     Option("md5", "MD5 of the whole file", "HEX", short="m", parse=parse_md5),
+    Option(
+        "digest",
+        "sha256:HEX of the whole file, verified at the end; unlike --md5 it does not make the"
+        " content another one to the supernode",
+        "DIGEST",
+        parse=parse_digest,
+    ),
     Option(
         "identifier",
         "tells contents with one URL apart; without effect beside --md5",
@@ -183,7 +142,21 @@ FETCH_OPTIONS: Final = (
         action="append",
     ),
     Option("insecure", "do not verify the origin's TLS certificate"),
-    Option("pattern", "p2p, cdn (serve nobody) or source (origin only)", "PATTERN", short="p"),
+    Option(
+        "cacerts",
+        "PEM files, as a,b, with certificates to trust the origin by, here and at the supernode;"
+        " may be repeated",
+        "FILES",
+        parse=parse_names,
+        action="extend",
+    ),
+    Option(
+        "pattern",
+        "p2p, cdn (serve nobody) or source (origin only)",
+        "PATTERN",
+        short="p",
+        words=PATTERNS,
+    ),
     Option("notbs", "never go back to the source: fail when the supernodes cannot help"),
     Option(
         "locallimit",
@@ -199,17 +172,33 @@ FETCH_OPTIONS: Final = (
         parse=parse_v1_rate,
     ),
     Option(
+        "minrate",
+        "without --timeout: give up where the file would come faster at this rate, and 10 s more"
+        " (default: never)",
+        "RATE",
+        parse=parse_v1_rate,
+    ),
+    Option(
         "timeout",
         "give up after so long, as 30s, 5m or 1h30m; a bare number is seconds (default: never)",
         "TIME",
         short="e",
         parse=parse_duration,
     ),
+    Option("callsystem", "who downloads, for the supernode's statistics", "NAME"),
+    Option("dfdaemon", "tell the supernode that dfdaemon downloads"),
+    Option(
+        "clientqueue",
+        "accepted for old command lines, without effect: pieces are written as they come",
+        "COUNT",
+        parse=parse_count,
+    ),
     _IP,
     _PORT,
     _HOME,
     _ALIVE,
     _EXPIRE,
+    _COMPAT,
     Option("showbar", "show progress even where stderr is no terminal", short="b"),
     Option("console", "print the log on the standard output as well"),
     Option("json", "print JSON objects on the standard output, one a line, and nothing else"),
@@ -228,6 +217,7 @@ class ServerFlags:
     meta: str = ""
     alivetime: float = 300.0
     expiretime: float = 180.0
+    compat_version: str = ""
     verbose: bool = False
 
 
@@ -239,8 +229,30 @@ SERVER_OPTIONS: Final = (
     Option("meta", "file that tells dfget the port (default: meta/host.meta there)", "FILE"),
     _ALIVE,
     _EXPIRE,
+    _COMPAT,
     _VERBOSE,
 )
+
+
+@dataclass(slots=True)
+class VersionFlags:
+    """What ``dfget version`` was told."""
+
+    compat_version: str = ""
+
+
+@dataclass(slots=True)
+class GenDocFlags:
+    """What ``gen-doc`` was told."""
+
+    path: str = "/tmp"
+
+
+@dataclass(slots=True)
+class WordFlags:
+    """What a command was told that takes one word."""
+
+    word: str = ""
 
 
 @dataclass(slots=True)
@@ -251,9 +263,25 @@ class SupernodeFlags:
     port: int | None = None
     download_port: int | None = None
     advertise_ip: str = ""
+    cdn_pattern: CdnPattern | None = None
+    up_limit: int | None = None
+    down_limit: int | None = None
+    max_bandwidth: int | None = None
+    system_bandwidth: int | None = None
+    fail_access_interval: float | None = None
+    gc_initial_delay: float | None = None
+    gc_meta_interval: float | None = None
+    task_expire_time: float | None = None
+    peer_gc_delay: float | None = None
     config: str = ""
     record: str = ""
+    debug: bool = False
     verbose: bool = False
+
+
+def _duration(name: str, what: str, default: str) -> Option:
+    text = f"{what} for so long (default: {default})"
+    return Option(name, text, "TIME", parse=parse_duration)
 
 
 SUPERNODE_OPTIONS: Final = (
@@ -271,17 +299,48 @@ SUPERNODE_OPTIONS: Final = (
         "ADDRESS",
         parse=parse_ip,
     ),
+    Option(
+        "cdn-pattern",
+        "local: read origins once and keep copies; source: have peers read them (default: local)",
+        "PATTERN",
+        parse=parse_cdn_pattern,
+        words=("local", "source"),
+    ),
+    Option("up-limit", "pieces a peer uploads at a time (default: 2)", "COUNT", parse=parse_count),
+    Option(
+        "down-limit", "pieces a peer downloads at a time (default: 2)", "COUNT", parse=parse_count
+    ),
+    Option(
+        "max-bandwidth",
+        "bytes per second for all reads of origins, and again for all uploads, as 200MB (default:"
+        " no limit)",
+        "RATE",
+        parse=parse_v1_rate,
+    ),
+    Option(
+        "system-bandwidth",
+        "of --max-bandwidth, what is left to others (default: nothing)",
+        "RATE",
+        parse=parse_v1_rate,
+    ),
+    _duration("fail-access-interval", "an origin that refused is not asked again", "3m"),
+    _duration("gc-initial-delay", "the first collection waits", "6s"),
+    _duration("gc-meta-interval", "from one collection of tasks and peers to the next", "2m"),
+    _duration("task-expire-time", "a task that nobody asked for is remembered", "3m"),
+    _duration("peer-gc-delay", "a silent peer is remembered", "3m"),
     Option("config", "settings (default: /etc/dragonfly/supernode.yml if it exists)", "FILE"),
     Option("record", "write a trace of all decisions to this directory", "DIR"),
+    Option("debug", "log more", short="D"),
     _VERBOSE,
 )
 
 DFGET: Final = Command(
     "dfget",
-    "Download one file through peers, a supernode, or straight from its origin.",
+    "Download one file through peers, a supernode, or straight from its origin; or many.",
     FETCH_OPTIONS,
     FetchFlags,
-    epilog="other commands: dfget server, dfget version, dfget help",
+    epilog="other commands: dfget server, dfget version, dfget gen-doc, dfget completion,"
+    " dfget config, dfget help; each has --help",
 )
 DFGET_SERVER: Final = Command(
     "dfget server",
@@ -289,15 +348,50 @@ DFGET_SERVER: Final = Command(
     SERVER_OPTIONS,
     ServerFlags,
 )
+DFGET_VERSION: Final = Command(
+    "dfget version", "Say which dfget this is.", (_COMPAT,), VersionFlags
+)
 SUPERNODE: Final = Command(
     "supernode",
     "Fetch each file from its origin once and tell every peer which piece to take from whom.",
     SUPERNODE_OPTIONS,
     SupernodeFlags,
-    epilog="other commands: supernode version, supernode help",
+    epilog="other commands: supernode version, supernode gen-doc, supernode completion,"
+    " supernode config, supernode help; each has --help",
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(message)
+def gen_doc(program: str) -> Command[GenDocFlags]:
+    """Return the command that writes the reference pages of ``program``."""
+    path = Option("path", "where to; must exist (default: /tmp)", "DIR", short="p")
+    text = "Write reference pages in Markdown, one for each command."
+    return Command(f"{program} gen-doc", text, (path,), GenDocFlags)
+
+
+def completion(program: str) -> Command[WordFlags]:
+    """Return the command that prints completion scripts for ``program``."""
+    text = "Print a script that makes a shell complete commands, flags and their values."
+    return Command(f"{program} completion", text, (), WordFlags, words=("bash", "zsh", "fish"))
+
+
+def config(program: str) -> Command[WordFlags]:
+    """Return the command that prints the configuration file of ``program``."""
+    text = "Print a configuration file with every key, its default and what it is for."
+    return Command(f"{program} config", text, (), WordFlags, words=("default",))
+
+
+DFGET_COMMANDS: Final[tuple[Command[Any], ...]] = (
+    DFGET,
+    DFGET_SERVER,
+    DFGET_VERSION,
+    gen_doc("dfget"),
+    completion("dfget"),
+    config("dfget"),
+)
+SUPERNODE_COMMANDS: Final[tuple[Command[Any], ...]] = (
+    SUPERNODE,
+    Command("supernode version", "Say which supernode this is.", (), WordFlags),
+    gen_doc("supernode"),
+    completion("supernode"),
+    config("supernode"),
+)

@@ -84,7 +84,7 @@ class LineReporter:
         """Print who downloads what."""
         request = self._request
         self._out(f"--{time.strftime('%Y-%m-%d %H:%M:%S')}--  {Redactor().text(request.url)}")
-        self._out(f"dfget version:{version()}")
+        self._out(f"dfget version:{request.version or version()}")
         self._out(f"workspace:{request.home}")
         self._out(f"sign:{request.sign}")
         if request.pattern is Pattern.SOURCE or not request.nodes:
@@ -122,13 +122,9 @@ class LineReporter:
 
     def ended(self, outcome: Outcome) -> None:
         """Print the last line."""
-        numbers = f"cost:{outcome.seconds:.3f}s length:{outcome.length} reason:{outcome.reason}"
-        if outcome.code is FailCode.SUCCESS:
-            self._out(f"download SUCCESS {numbers}")
-        else:
-            error = {"Code": int(outcome.code), "Msg": outcome.message}
-            text = json.dumps(error, separators=(",", ":"), ensure_ascii=False)
-            self._out(f"download FAIL({int(outcome.code)}) {numbers} error:{text}")
+        error = {"Code": int(outcome.code), "Msg": outcome.message}
+        text = json.dumps(error, separators=(",", ":"), ensure_ascii=False)
+        self._out(ended_line(outcome), *([] if _is_good(outcome) else [f"error:{text}"]))
 
     def _back_to_source(self, why: str) -> None:
         if self._is_connected:
@@ -144,12 +140,16 @@ class LineReporter:
 
 
 class JsonReporter:
-    """Prints one JSON object a line: ``began``, ``milestone``, ``progress``, then ``result``."""
+    """Prints one JSON object a line: ``began``, ``milestone``, ``progress``, then ``result``.
+
+    ``marked``: each has the download's ``sign``, so that several can be told apart.
+    """
 
     every_s: float = 0.2
 
-    def __init__(self, request: FetchRequest, out: TextIO) -> None:
+    def __init__(self, request: FetchRequest, out: TextIO, *, marked: bool = False) -> None:
         self._request, self._out = request, out
+        self._mark = {"sign": request.sign} if marked else {}
 
     def began(self) -> None:
         """Print what is to be done."""
@@ -162,7 +162,7 @@ class JsonReporter:
             sign=request.sign,
             nodes=[str(node) for node in request.nodes],
             pattern=request.pattern.value,
-            version=version(),
+            version=request.version or version(),
         )
 
     def told(self, milestone: Milestone, text: str) -> None:
@@ -191,7 +191,23 @@ class JsonReporter:
         )
 
     def _print(self, event: str, **values: object) -> None:
-        print(json.dumps({"event": event, **values}), file=self._out, flush=True)
+        print_json(self._out, event, **(self._mark | values))
+
+
+def ended_line(outcome: Outcome) -> str:
+    """Return the last line of a download, without the error (protocol 8.3)."""
+    result = "SUCCESS" if _is_good(outcome) else f"FAIL({int(outcome.code)})"
+    numbers = f"cost:{outcome.seconds:.3f}s length:{outcome.length} reason:{outcome.reason}"
+    return f"download {result} {numbers}"
+
+
+def print_json(out: TextIO, event: str, **values: object) -> None:
+    """Print one object of ``--json``."""
+    print(json.dumps({"event": event, **values}), file=out, flush=True)
+
+
+def _is_good(outcome: Outcome) -> bool:
+    return outcome.code is FailCode.SUCCESS
 
 
 def ip_towards(node: str) -> str:

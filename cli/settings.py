@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
+from ..engine.config import SupernodeConfig
 from ..engine.effects import NodeAddress
 from ..engine.errors import ConfigError
 from ..engine.ids import sign
-from ..engine.piece import PieceSizePolicy
-from .config_file import SupernodeFile, read_dfget_file, read_supernode_file
+from .config_file import SUPERNODE_FILE
+from .options import PATTERNS
 from .status import ExitError, ExitStatus
 from .values import file_name_of, parse_url, suggestion, version
 
@@ -22,16 +24,12 @@ if TYPE_CHECKING:
     from ..net.fetch import FetchRequest
     from ..net.peer_server import PeerServerConfig
     from ..net.supernode import SupernodeSettings
+    from .config_file import DfgetChoice, SupernodeChoice
     from .options import FetchFlags, ServerFlags, SupernodeFlags
     from .values import WeightedNode
 
-T = TypeVar("T")
-
-DFGET_FILE: Final = Path("/etc/dragonfly/dfget.yml")
-SUPERNODE_FILE: Final = Path("/etc/dragonfly/supernode.yml")
 LOCAL_NODE: Final = NodeAddress("127.0.0.1")
 V1_SUPERNODE_HOME: Final = Path("/home/admin/supernode")
-_PATTERNS: Final = ("p2p", "cdn", "source")
 _PROBE_S: Final = 0.3
 
 
@@ -48,21 +46,20 @@ def answers(node: NodeAddress) -> bool:
 
 def fetch_request(
     flags: FetchFlags,
+    chosen: DfgetChoice,
     rng: Random,
     *,
-    file: Path = DFGET_FILE,
     is_there: Callable[[NodeAddress], bool] = answers,
 ) -> FetchRequest:
     """Return what dfget is to do; raises ``ConfigError``.
 
-    Without supernodes in flags or ``file`` the local one is used: if it ``is_there``, or if going
-    back to the source is forbidden, so that the failure names it.
+    Without supernodes among what was ``chosen`` the local one is used: if it ``is_there``, or if
+    going back to the source is forbidden, so that the failure names it.
     """
     _check_consistent(flags)
     url = parse_url(flags.url)
     target = _target(flags.output or file_name_of(url))
-    found = read_dfget_file(file)
-    nodes = in_weighted_order(flags.node or found.nodes, rng)
+    nodes = in_weighted_order(chosen.nodes, rng)
     if not nodes and flags.pattern != "source" and (flags.notbs or is_there(LOCAL_NODE)):
         nodes = (LOCAL_NODE,)
 
@@ -71,24 +68,60 @@ def fetch_request(
     return FetchRequest(
         url=url,
         target=target,
-        home=work_home(flags.home or found.work_home),
+        home=work_home(chosen.work_home),
         sign=sign(os.getpid(), time.time()),
         nodes=nodes,
         pattern=Pattern(flags.pattern),
         md5=flags.md5,
+        sha256=flags.digest,
         identifier="" if flags.md5 else flags.identifier,
+        call_system=flags.callsystem,
+        dfdaemon=flags.dfdaemon,
         dropped=flags.filter,
         headers=tuple(flags.header),
         back_to_source=not flags.notbs,
-        local_limit_bytes_per_s=_first(0, flags.locallimit, found.local_limit),
-        total_limit_bytes_per_s=_first(0, flags.totallimit, found.total_limit),
+        local_limit_bytes_per_s=chosen.local_limit,
+        total_limit_bytes_per_s=chosen.total_limit,
         timeout_s=flags.timeout,
+        min_rate_bytes_per_s=chosen.min_rate,
         alive_s=flags.alivetime,
         expire_s=flags.expiretime,
         ip=flags.ip,
         port=flags.port,
         insecure=flags.insecure,
+        root_cas=tuple([_root_ca(path) for path in flags.cacerts]),
+        version=chosen.compat_version,
         verbose=flags.verbose,
+    )
+
+
+def batch_requests(
+    flags: FetchFlags,
+    chosen: DfgetChoice,
+    rng: Random,
+    *,
+    is_there: Callable[[NodeAddress], bool] = answers,
+) -> tuple[FetchRequest, ...]:
+    """Return what a dfget with ``--urls`` is to do; raises ``ConfigError``."""
+    for name in ("url", "md5", "digest"):
+        if getattr(flags, name):
+            raise ConfigError(f"--urls and --{name} exclude each other: leave one of them out")
+
+    from .batch import read_wishes, same_target
+
+    wishes, folder = read_wishes(flags.urls), _absolute(flags.output or ".")
+    targets = [_target(str(folder / (wish.output or file_name_of(wish.url)))) for wish in wishes]
+    if (twice := same_target(targets)) is not None:
+        raise ConfigError(f"{flags.urls} names {twice} twice: give each URL a file of its own")
+    one = replace(flags, url=wishes[0].url, output=str(targets[0]))
+    request = fetch_request(one, chosen, rng, is_there=is_there)
+    # What tells one process' downloads apart is a time; no two here have the same.
+    signs = [sign(os.getpid(), time.time() + 0.001 * number) for number in range(len(wishes))]
+    return tuple(
+        [
+            replace(request, url=parse_url(wish.url), target=target, sign=one_sign)
+            for wish, target, one_sign in zip(wishes, targets, signs, strict=True)
+        ]
     )
 
 
@@ -121,34 +154,35 @@ def peer_server_config(flags: ServerFlags) -> PeerServerConfig:
         meta_path=_absolute(flags.meta) if flags.meta else home.meta_path,
         policy=UploadPolicy(
             data_dir=str(_absolute(flags.data) if flags.data else home.data_dir),
-            version=version(),
+            version=flags.compat_version or version(),
             expire_s=flags.expiretime,
             alive_s=flags.alivetime,
         ),
     )
 
 
+def supernode_file(flags: SupernodeFlags, usual: Path = SUPERNODE_FILE) -> Path | None:
+    """Return the file to read: the one that was named, else the usual one if it exists."""
+    if flags.config:
+        return _absolute(flags.config)
+    return usual if usual.exists() else None
+
+
 def supernode_settings(
-    flags: SupernodeFlags, *, file: Path = SUPERNODE_FILE, v1_home: Path = V1_SUPERNODE_HOME
+    flags: SupernodeFlags, chosen: SupernodeChoice, *, v1_home: Path = V1_SUPERNODE_HOME
 ) -> SupernodeSettings:
     """Return how the supernode is to run; raises ``ConfigError``."""
-    if flags.config or file.exists():
-        found = read_supernode_file(_absolute(flags.config) if flags.config else file)
-    else:
-        found = SupernodeFile()
-    home = flags.home_dir or found.home_dir
-
+    from ..net.pacing import Bandwidth
     from ..net.supernode import SupernodeSettings
 
     return SupernodeSettings(
-        home=_absolute(home) if home else _supernode_home(v1_home),
-        port=_first(8002, flags.port, found.port),
-        download_port=_first(8001, flags.download_port, found.download_port),
-        advertise_ip=flags.advertise_ip or found.advertise_ip,
+        home=_absolute(chosen.home_dir) if chosen.home_dir else _supernode_home(v1_home),
+        port=chosen.port,
+        download_port=chosen.download_port,
+        advertise_ip=chosen.advertise_ip,
         record_dir=_absolute(flags.record) if flags.record else None,
-        piece_size_policy=_first(PieceSizePolicy.ADAPTIVE, found.piece_size_policy),
-        up_slots=_first(2, found.up_slots),
-        down_slots=_first(2, found.down_slots),
+        engine=replace(SupernodeConfig(), **chosen.engine),
+        bandwidth=replace(Bandwidth(), **chosen.bandwidth),
     )
 
 
@@ -162,9 +196,9 @@ def work_home(named: str) -> Path:
 
 def _check_consistent(flags: FetchFlags) -> None:
     if not flags.url:
-        raise ConfigError("no URL given: say what to download with -u URL")
-    if flags.pattern not in _PATTERNS:
-        near = suggestion(flags.pattern, _PATTERNS)
+        raise ConfigError("no URL given: say what to download with -u URL or --urls LIST")
+    if flags.pattern not in PATTERNS:
+        near = suggestion(flags.pattern, PATTERNS)
         raise ConfigError(f"unknown pattern {flags.pattern!r}{near}")
     if flags.pattern == "source" and flags.notbs:
         raise ConfigError(
@@ -179,6 +213,24 @@ def _target(output: str) -> Path:
     if output.endswith("/") or target.is_dir():
         raise ConfigError(f"output {output!r} is a directory: give the name of a file in it")
     return target
+
+
+def _root_ca(path: str) -> str:
+    """Return the certificates in a PEM file in base64, as supernodes get them (protocol 1.1)."""
+    import base64
+    import ssl
+
+    try:
+        pem = _absolute(path).read_bytes()
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem.decode())
+    except (ssl.SSLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} holds no PEM certificates: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read the certificates in {path}: {error.strerror}") from error
+    if b"PRIVATE KEY" in pem:
+        text = "has a private key, and all of it would be sent to supernodes"
+        raise ConfigError(f"{path} {text}: give a file with the certificates alone")
+    return base64.b64encode(pem).decode()
 
 
 def _absolute(path: str) -> Path:
@@ -202,7 +254,3 @@ def _supernode_home(v1_home: Path) -> Path:
     if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
         return v1_home
     return _home() / ".damselfly" / "supernode"
-
-
-def _first(default: T, *wishes: T | None) -> T:
-    return next((wish for wish in wishes if wish is not None), default)

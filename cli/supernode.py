@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .options import SUPERNODE
+from .options import SUPERNODE, SUPERNODE_COMMANDS
 from .status import ExitStatus, Stopped, run_program
 from .values import version
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..net.supernode import SupernodeSettings
+    from .options import SupernodeFlags
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,18 +33,32 @@ def _command(arguments: list[str]) -> ExitStatus:
         case ["version", *_]:
             print(f"supernode version  {version()}")
             return ExitStatus.SUCCESS
+        case _ if _describe(arguments):
+            return ExitStatus.SUCCESS
         case _:
-            flags = SUPERNODE.parse(arguments)
+            return _run(SUPERNODE.parse(arguments))
 
+
+def _describe(arguments: list[str]) -> bool:
+    from .config_keys import SUPERNODE_KEYS
+    from .describe import describe
+
+    return describe(SUPERNODE_COMMANDS, SUPERNODE_KEYS, arguments)
+
+
+def _run(flags: SupernodeFlags) -> ExitStatus:
     import trio
 
+    from .config_file import supernode_choice
     from .interrupt import until_signal
-    from .logs import logging_to
-    from .settings import supernode_settings
+    from .logs import LogConfig, logging_to
+    from .settings import supernode_file, supernode_settings
 
     _allow_many_connections()
-    settings = supernode_settings(flags)
-    with logging_to(settings.home / "logs" / "app.log", verbose=flags.verbose):
+    chosen = supernode_choice(flags, os.environ, supernode_file(flags))
+    settings = supernode_settings(flags, chosen)
+    path, log = settings.home / "logs" / "app.log", replace(LogConfig(), **chosen.log)
+    with logging_to(path, log, verbose=flags.verbose or chosen.debug):
         try:
             trio.run(until_signal, partial(_serve, settings))
         except Stopped as stopped:

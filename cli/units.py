@@ -68,14 +68,17 @@ def parse_v1_rate(text: str) -> int:
         ConfigError: ``text`` is not such a rate.
 
     """
-    match = _WHOLE.fullmatch(text)
-    power = _V1_UNITS.get(match[2]) if match else None
-    if match is None or power is None:
-        raise ConfigError(
-            f"rate {text!r}: expected a whole number of bytes per second,"
-            " or one with B, k, K, KB, m, M, MB, g, G or GB (powers of 1024)"
-        )
-    return int(match[1]) * 1024**power
+    return _v1_bytes(text, f"rate {text!r}: expected a whole number of bytes per second")
+
+
+def parse_v1_size(text: str) -> int:
+    """Return bytes as supernode 1.0.6 reads them (protocol 6.6): ``5GB`` is 5 * 1024**3.
+
+    Raises:
+        ConfigError: ``text`` is not such a size.
+
+    """
+    return _v1_bytes(text, f"size {text!r}: expected a whole number of bytes")
 
 
 def parse_duration(text: str) -> float:
@@ -101,6 +104,15 @@ def as_argument(parse: Callable[[str], T]) -> Callable[[str], T]:
             raise argparse.ArgumentTypeError(str(error)) from error
 
     return typed
+
+
+def _v1_bytes(text: str, complaint: str) -> int:
+    match = _WHOLE.fullmatch(text)
+    power = _V1_UNITS.get(match[2]) if match else None
+    if match is None or power is None:
+        units = "or one with B, k, K, KB, m, M, MB, g, G or GB (powers of 1024)"
+        raise ConfigError(f"{complaint}, {units}")
+    return int(match[1]) * 1024**power
 
 
 def _scaled(text: str, units: Mapping[str, float]) -> float | None:

@@ -75,6 +75,43 @@ def parse_md5(text: str) -> str:
     return text.lower()
 
 
+def parse_digest(text: str) -> str:
+    """Return the hex digits of ``sha256:HEX`` in lower case; raises ``ConfigError``."""
+    if not re.fullmatch(r"sha256:[0-9A-Fa-f]{64}", text):
+        step = "; --md5 takes an MD5" if text.startswith("md5:") else ""
+        raise ConfigError(f"digest {text!r}: expected sha256: and 64 hex digits{step}")
+    return text.partition(":")[2].lower()
+
+
+def parse_version(text: str) -> str:
+    """Return a version as it stands in answers and names; raises ``ConfigError``."""
+    if not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z.+-]{0,39}", text):
+        raise ConfigError(f"version {text!r}: expected for example 1.0.6")
+    return text
+
+
+def parse_count(text: str) -> int:
+    """Return a whole number of at least 1; raises ``ConfigError``."""
+    if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) or int(text) < 1:
+        raise ConfigError(f"{text!r}: expected a whole number of at least 1")
+    return int(text)
+
+
+def parse_amount(text: str) -> int:
+    """Return a whole number of at least 0; raises ``ConfigError``."""
+    if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII):
+        raise ConfigError(f"{text!r}: expected a whole number")
+    return int(text)
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """Return the parts of ``a,b``; raises ``ConfigError`` for an empty one."""
+    names = tuple([name.strip() for name in text.split(",")])
+    if not all(names):
+        raise ConfigError(f"{text!r}: expected names separated by commas")
+    return names
+
+
 def parse_filter(text: str) -> tuple[str, ...]:
     """Return the names of query parameters in ``a&b&c``."""
     return tuple([name for name in text.split("&") if name])

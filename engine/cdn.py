@@ -1,5 +1,8 @@
 """The supernode's own copy of one file: read from the origin once, resumed where it broke.
 
+With ``CdnPattern.SOURCE`` there is no copy.  The origin is only asked whether peers can read it
+piece by piece, and then everything counts as here.
+
 Its life is ``LIFE``; the drawing in this folder's README is made from it.
 """
 
@@ -8,7 +11,8 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
-from .effects import CancelFetch, ReadOrigin
+from .config import CdnPattern
+from .effects import CancelFetch, CheckOrigin, ProbeOrigin, ReadOrigin
 from .events import (
     OriginEnded,
     OriginFailed,
@@ -17,6 +21,7 @@ from .events import (
     OriginPieceStored,
 )
 from .ids import PieceIndex
+from .messages import DigestForm
 from .piece import UNKNOWN_LENGTH, PieceLayout
 
 if TYPE_CHECKING:
@@ -47,6 +52,7 @@ class CdnTrigger(Enum):
     """What moves the copy from phase to phase."""
 
     OPENED = auto()
+    PROBED = auto()
     BROKE = auto()
     RETRIED = auto()
     ENDED = auto()
@@ -56,6 +62,7 @@ class CdnTrigger(Enum):
 LIFE: Final[Mapping[CdnPhase, Mapping[CdnTrigger, CdnPhase]]] = {
     CdnPhase.OPENING: {
         CdnTrigger.OPENED: CdnPhase.READING,
+        CdnTrigger.PROBED: CdnPhase.COMPLETE,
         CdnTrigger.BROKE: CdnPhase.BACKING_OFF,
         CdnTrigger.GAVE_UP: CdnPhase.FAILED,
     },
@@ -64,10 +71,24 @@ LIFE: Final[Mapping[CdnPhase, Mapping[CdnTrigger, CdnPhase]]] = {
         CdnTrigger.BROKE: CdnPhase.BACKING_OFF,
         CdnTrigger.GAVE_UP: CdnPhase.FAILED,
     },
-    CdnPhase.BACKING_OFF: {CdnTrigger.RETRIED: CdnPhase.OPENING},
+    CdnPhase.BACKING_OFF: {
+        CdnTrigger.RETRIED: CdnPhase.OPENING,
+        CdnTrigger.GAVE_UP: CdnPhase.FAILED,
+    },
     CdnPhase.COMPLETE: {},
     CdnPhase.FAILED: {},
 }
+
+
+_RESUMABLE: Final = (
+    OriginFailure.STATUS,
+    OriginFailure.UNREACHABLE,
+    OriginFailure.SHORT,
+    OriginFailure.STALLED,
+)
+"""Failures after which what was read is still worth its room on the disk."""
+_SPACE_WAIT_S: Final = 30.0
+"""How long room is made before the read is tried again all the same."""
 
 
 class CdnCopy:
@@ -75,6 +96,7 @@ class CdnCopy:
 
     def __init__(self, task: TaskId, wanted: Register, config: SupernodeConfig) -> None:
         self.task, self._wanted, self._config = task, wanted, config
+        self.is_source = config.cdn_pattern is CdnPattern.SOURCE
         self.phase = CdnPhase.OPENING
         self.length = UNKNOWN_LENGTH
         self.piece_size = 0
@@ -83,6 +105,9 @@ class CdnCopy:
         self.digests: dict[PieceIndex, Digest] = {}
         self.failure: OriginFailed | None = None
         self.retry_at: float | None = None
+        self.validated_at = 0.0
+        """When the origin last said that this is its content."""
+        self._full: OriginFailed | None = None
         self._fetch: FetchId | None = None
         self._ranged = True
         self._next = 0  # pieces stored without a gap: reads are in order
@@ -92,19 +117,52 @@ class CdnCopy:
     @property
     def layout(self) -> PieceLayout | None:
         """How the file is cut, once its length is known."""
-        return PieceLayout(self.length, self.piece_size) if self.length >= 0 else None
+        if self.length < 0:
+            return None
+        return PieceLayout(self.length, self.piece_size, plain=self.is_source)
+
+    @property
+    def held(self) -> int:
+        """The set of pieces that can be given out."""
+        if self.is_source and self.phase is CdnPhase.COMPLETE and self.layout is not None:
+            return (1 << self.layout.count) - 1
+        return (1 << self._next) - 1
+
+    @property
+    def lacks_room(self) -> bool:
+        """Tell whether the read waits for room on the disk."""
+        return self._full is not None
+
+    @property
+    def needed_bytes(self) -> int:
+        """How much room it waits for, 0 if nobody knows."""
+        return self._full.needed_bytes if self._full is not None else 0
+
+    @property
+    def is_useless(self) -> bool:
+        """Tell whether the files of a copy that failed should go."""
+        return self.failure is not None and self.failure.failure not in _RESUMABLE
 
     @property
     def reads_as(self) -> FetchId | None:
         """The read under way."""
         return self._fetch
 
-    def open(self, fetch: FetchId) -> ReadOrigin:
+    def open(self, fetch: FetchId) -> ReadOrigin | ProbeOrigin:
         """Begin, or resume behind the last piece."""
         if self.phase is CdnPhase.BACKING_OFF:
             self._move(CdnTrigger.RETRIED)
-        self._fetch, self.retry_at = fetch, None
+        self._fetch, self.retry_at, self._full = fetch, None, None
         wanted = self._wanted
+        if self.is_source:
+            return ProbeOrigin(
+                fetch=fetch,
+                url=wanted.raw_url,
+                headers=wanted.headers,
+                piece_size=self._config.piece_size_policy,
+                insecure=wanted.insecure,
+                root_cas=wanted.root_cas,
+            )
         resumes = self._next > 0 and self._ranged
         self._reading = PieceIndex(self._next if resumes else 0)
         cut = PieceLayout(self.length, self.piece_size) if resumes else None
@@ -116,8 +174,22 @@ class CdnCopy:
             piece_size=self.piece_size or self._config.piece_size_policy,
             first_byte=cut.offset(self._reading) if cut else 0,
             validator=self.validator if resumes else "",
-            wants_md5=bool(wanted.md5) and not resumes,
+            # v1 peers compare it with what they have got (protocol 1.2).
+            wants_md5=bool(wanted.md5) or wanted.digest_form is DigestForm.MD5_WRAPPED,
             insecure=wanted.insecure,
+            root_cas=wanted.root_cas,
+        )
+
+    def recheck(self, fetch: FetchId, wanted: Register) -> CheckOrigin:
+        """Ask whether the origin still has this content, in the way of ``wanted``."""
+        return CheckOrigin(
+            fetch=fetch,
+            url=wanted.raw_url,
+            headers=wanted.headers,
+            validator=self.validator,
+            length=self.length,
+            insecure=wanted.insecure,
+            root_cas=wanted.root_cas,
         )
 
     def handle(self, event: OriginEvent, now: float) -> list[SupernodeEffect]:
@@ -126,7 +198,7 @@ class CdnCopy:
             return []
         match event:
             case OriginOpened():
-                self._opened(event)
+                self._opened(event, now)
             case OriginPieceStored():
                 self._stored(event)
             case OriginEnded():
@@ -137,6 +209,17 @@ class CdnCopy:
             return [CancelFetch(event.fetch)]
         return []
 
+    def room_was_made(self, now: float) -> None:
+        """The disk has more room now: read on."""
+        self._full, self.retry_at = None, now
+
+    def no_room(self) -> None:
+        """There is no room to be made: that was it."""
+        full = self._full
+        assert full is not None
+        self._full, self.retry_at = None, None
+        self._give_up(full.fetch, full.failure, full.reason)
+
     def give_up(self) -> list[SupernodeEffect]:
         """Stop reading; nobody wants the task any more."""
         fetch, self._fetch, self.retry_at = self._fetch, None, None
@@ -146,13 +229,17 @@ class CdnCopy:
         """Assert what holds between the fields."""
         assert sorted(self.digests) == list(range(self._next))
         assert (self.retry_at is not None) == (self.phase is CdnPhase.BACKING_OFF)
-        if self.phase is CdnPhase.COMPLETE:
+        assert not self.lacks_room or self.phase is CdnPhase.BACKING_OFF
+        if self.phase is CdnPhase.COMPLETE and not self.is_source:
             assert self.layout is not None
             assert self._next == self.layout.count
         if self.phase is CdnPhase.FAILED:
             assert self.failure is not None
 
-    def _opened(self, event: OriginOpened) -> None:
+    def _opened(self, event: OriginOpened, now: float) -> None:
+        if self.is_source:
+            self._probed(event, now)
+            return
         if self._next and event.length != self.length:
             reason = f"the length went from {self.length} to {event.length} bytes"
             self._give_up(event.fetch, OriginFailure.CHANGED, reason)
@@ -160,6 +247,18 @@ class CdnCopy:
         self._move(CdnTrigger.OPENED)
         self.length, self.piece_size = event.length, event.piece_size
         self.validator, self._ranged = event.validator, event.ranged
+        self.validated_at = now
+
+    def _probed(self, event: OriginOpened, now: float) -> None:
+        if not event.ranged or event.length <= 0:
+            lacks = "tell a length above 0" if event.ranged else "honour ranges"
+            reason = f"the origin does not {lacks}, which cdnPattern source needs"
+            self._give_up(event.fetch, OriginFailure.BAD_ANSWER, reason)
+            return
+        self._move(CdnTrigger.PROBED)
+        self.length, self.piece_size = event.length, event.piece_size
+        self.validator, self.validated_at = event.validator, now
+        self._fetch = None
 
     def _stored(self, event: OriginPieceStored) -> None:
         assert event.piece == self._reading, "an origin read brings its pieces in order"
@@ -183,6 +282,10 @@ class CdnCopy:
         self.length, self.md5 = event.length, event.md5
 
     def _broke(self, event: OriginFailed, now: float) -> None:
+        if event.failure is OriginFailure.STORE_FULL:
+            self._move(CdnTrigger.BROKE)
+            self._fetch, self._full, self.retry_at = None, event, now + _SPACE_WAIT_S
+            return
         self._failures += 1
         retries = self._config.origin_retries
         allowed = retries if self.piece_size else min(1, retries)

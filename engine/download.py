@@ -38,8 +38,9 @@ from .events import (
     Started,
 )
 from .holdings import Holdings
-from .ids import ExchangeId, TaskId, task_id
-from .messages import Code, DigestForm, Refused, Register, Registered
+from .ids import ExchangeId, TaskId
+from .introductions import metrics_of, registration_of
+from .messages import Code, Refused, Registered
 from .source import SourceReader
 from .swarm_client import AllHeld, HostFailed, NodeLost, SwarmClient
 
@@ -56,7 +57,10 @@ if TYPE_CHECKING:
 
 _WAIT_AUTH_TRIES: Final = 3
 _REJOINS: Final = 3
+_REJOIN_PAUSE_S: Final = 0.5
 _FORBIDDEN: Final = 1000
+_UNKNOWN_LENGTH_LIMIT_S: Final = 300.0
+_LIMIT_MARGIN_S: Final = 10.0
 
 
 class Phase(Enum):
@@ -68,7 +72,7 @@ class Phase(Enum):
     SOURCING = auto()
     PUBLISHING = auto()
     REPORTING = auto()
-    """The file is in place; the supernode is still to hear of the last pieces."""
+    """All is done or lost; the supernode is still to hear of the last pieces and how it went."""
     DONE = auto()
 
 
@@ -80,6 +84,7 @@ class Trigger(Enum):
     SOURCE = auto()
     ALL_HELD = auto()
     PUBLISHED = auto()
+    FAILED = auto()
     END = auto()
 
 
@@ -97,10 +102,10 @@ LIFE: Final[Mapping[Phase, Mapping[Trigger, Phase]]] = {
         Trigger.REGISTER: Phase.REGISTERING,
         Trigger.SOURCE: Phase.SOURCING,
         Trigger.ALL_HELD: Phase.PUBLISHING,
-        Trigger.END: Phase.DONE,
+        Trigger.FAILED: Phase.REPORTING,
     },
-    Phase.SOURCING: {Trigger.ALL_HELD: Phase.PUBLISHING, Trigger.END: Phase.DONE},
-    Phase.PUBLISHING: {Trigger.PUBLISHED: Phase.REPORTING, Trigger.END: Phase.DONE},
+    Phase.SOURCING: {Trigger.ALL_HELD: Phase.PUBLISHING, Trigger.FAILED: Phase.REPORTING},
+    Phase.PUBLISHING: {Trigger.PUBLISHED: Phase.REPORTING, Trigger.FAILED: Phase.REPORTING},
     Phase.REPORTING: {Trigger.END: Phase.DONE},
     Phase.DONE: {},
 }
@@ -118,18 +123,23 @@ class DownloadEngine:
         self._phase = Phase.STARTING
         self._holdings = Holdings()
         self._ids = count(1)
-        self._task = task_id(config.task_url, md5=config.md5, identifier=config.identifier)
+        self._task = config.task
         self._node = 0
         self._registering: ExchangeId | None = None
         self._register_at = inf
         self._auth_waits = 0
         self._rejoins = 0
+        self._patient_until = -inf
         self._client: SwarmClient | None = None
         self._source: SourceReader | None = None
         self._joined: NodeAddress | None = None
+        self._limited_from = -inf
         self._phase_until = inf
         self._reason = BackSourceReason.NONE
         self._md5 = config.md5
+        self._began = -inf
+        self._measuring: ExchangeId | None = None
+        self._end: Finish | None = None
 
     @property
     def finished(self) -> bool:
@@ -145,6 +155,11 @@ class DownloadEngine:
     def node(self) -> NodeAddress | None:
         """The supernode that last took a registration."""
         return self._joined
+
+    @property
+    def task(self) -> TaskId:
+        """The task as the supernode that last took a registration calls it."""
+        return self._task
 
     @property
     def layout(self) -> PieceLayout | None:
@@ -168,7 +183,9 @@ class DownloadEngine:
             case Replied(exchange, reply):
                 self._replied(exchange, reply, out)
             case ExchangeFailed(exchange, reason):
-                if exchange == self._registering:
+                if exchange == self._measuring:
+                    self._measuring = None
+                elif exchange == self._registering:
                     self._next_node(reason, out)
                 elif self._client is not None:
                     self._heed(self._client.exchange_failed(exchange, reason), out)
@@ -182,8 +199,7 @@ class DownloadEngine:
                 self._origin(event, out)
             case Published():
                 if self._phase is Phase.PUBLISHING:
-                    self._move(Trigger.PUBLISHED)
-                    self._phase_until = now + self._config.exchange_timeout_s
+                    self._finish(FailCode.SUCCESS, int(self._reason), "", out)
             case PublishFailed():
                 if self._phase is Phase.PUBLISHING:
                     self._publish_failed(event, out)
@@ -204,10 +220,8 @@ class DownloadEngine:
             self._source.tick(now, out)
         if self._phase_until <= now:
             self._out_of_time(out)
-        if self._phase is Phase.REPORTING:
-            client = self._client
-            if client is None or not client.reports_under_way:
-                self._succeed(out)
+        if self._phase is Phase.REPORTING and not self._has_to_say:
+            self._close(out)
         return out
 
     def deadline(self) -> float:
@@ -233,16 +247,19 @@ class DownloadEngine:
             self._source.check()
         if self._phase is Phase.REGISTERING:
             assert (self._registering is not None) != (self._register_at < inf)
-        if self._phase in (Phase.PUBLISHING, Phase.REPORTING):
+        if self._phase is Phase.PUBLISHING:
             assert self._holdings.is_complete
+        assert (self._end is not None) == (self._phase in (Phase.REPORTING, Phase.DONE))
 
     # --- supernodes ---
 
     def _start(self, event: Started, out: list[DownloadEffect]) -> None:
         if self._phase is not Phase.STARTING:
             raise LocalProtocolError("a download is started once")
+        self._began = self._now
         if event.held:
-            self._holdings.lay_out(event.length, event.piece_size, event.validator)
+            size, plain = event.piece_size, event.plain
+            self._holdings.lay_out(event.length, size, event.validator, plain=plain)
             for held in event.held:
                 self._holdings.keep(held.piece, held.size, held.digest)
             text = f"{len(event.held)} pieces, {self._holdings.size} bytes of an earlier run"
@@ -252,32 +269,21 @@ class DownloadEngine:
             self._move(Trigger.REGISTER)
             self._register(out)
         else:
+            if self._config.source_only:
+                self._reason = BackSourceReason.USER_ASKED
             self._go_to_source(out)
 
     def _register(self, out: list[DownloadEffect]) -> None:
         config, node = self._config, self._config.nodes[self._node]
         self._register_at = inf
         self._registering = ExchangeId(next(self._ids))
-        wanted = Register(
-            raw_url=config.url,
-            task_url=config.task_url,
-            peer=config.peer,
-            ip=config.ip,
-            host_name=config.host_name,
-            port=config.port,
-            path=config.path,
-            version=config.version,
-            node_host=node.host,
-            md5=config.md5,
-            identifier="" if config.md5 else config.identifier,
-            call_system=config.call_system,
-            headers=config.headers,
-            insecure=config.insecure,
-            digest_form=DigestForm.SHA256,
-        )
+        wanted = registration_of(config, node)
         out.append(Send(self._registering, node, wanted, config.exchange_timeout_s))
 
     def _replied(self, exchange: ExchangeId, reply: Reply, out: list[DownloadEffect]) -> None:
+        if exchange == self._measuring:
+            self._measuring = None
+            return
         if exchange != self._registering:
             if self._client is not None:
                 self._heed(self._client.replied(exchange, reply, self._now, out), out)
@@ -305,17 +311,17 @@ class DownloadEngine:
         self._move(Trigger.REGISTERED)
         migrated, self._joined = self._joined is not None, node
         self._task = registered.task
-        fits = self._holdings.lay_out(
-            registered.length, registered.piece_size, registered.validator
-        )
         length, size = registered.length, registered.piece_size
-        out.append(LayOut(self._task, length, size, registered.validator, keep=fits))
+        validator, plain = registered.validator, registered.cdn_source == "source"
+        fits = self._holdings.lay_out(length, size, validator, plain=plain)
+        out.append(LayOut(self._task, length, size, validator, keep=fits, plain=plain))
         milestone = Milestone.MIGRATED if migrated else Milestone.CONNECTED
         out.append(Tell(milestone, str(node)))
         self._client = SwarmClient(
             self._config, node, registered, self._holdings, self._ids, self._rng
         )
         self._client.begin(self._now)
+        self._set_limit()
         if self._holdings.is_complete:
             self._publish(out)
 
@@ -330,12 +336,15 @@ class DownloadEngine:
             case HostFailed(reason, text):
                 self._stop_parts(out)
                 self._finish(FailCode.DOWNLOAD_FAILED, _FORBIDDEN + reason, text, out)
-            case NodeLost(reason, forgot):
+            case NodeLost(reason, forgot, silent):
                 self._stop_parts(out)
                 self._client = None
                 self._move(Trigger.REGISTER)
-                if forgot and self._rejoins < _REJOINS:
-                    self._rejoins += 1
+                again = (forgot or silent) and self._rejoins < _REJOINS
+                self._rejoins += again
+                patience_s = self._config.rejoin_s if again and silent else 0.0
+                self._patient_until = self._now + patience_s
+                if again and forgot:
                     self._register(out)
                 else:
                     self._next_node(reason, out)
@@ -348,15 +357,17 @@ class DownloadEngine:
         self._auth_waits = 0
         if self._node < len(self._config.nodes):
             self._register(out)
+        elif self._now < self._patient_until:
+            self._node = 0
+            self._register_at = self._now + _REJOIN_PAUSE_S
         else:
             self._no_swarm(reason, out)
 
-    def _no_swarm(self, reason: str, out: list[DownloadEffect]) -> None:
-        code = (
-            BackSourceReason.DOWNLOAD_FAILED
-            if self._joined is not None
-            else BackSourceReason.REGISTER_FAILED
-        )
+    def _no_swarm(self, reason: str, out: list[DownloadEffect], *, is_late: bool = False) -> None:
+        if self._joined is None:
+            code = BackSourceReason.REGISTER_FAILED
+        else:  # that it took too long is no reason of its own (protocol 8.5)
+            code = BackSourceReason.NONE if is_late else BackSourceReason.DOWNLOAD_FAILED
         if not self._config.back_to_source:
             text = f"{reason}; going back to the source is forbidden"
             self._finish(FailCode.DOWNLOAD_FAILED, _FORBIDDEN + code, text, out)
@@ -390,6 +401,8 @@ class DownloadEngine:
             self._finish(FailCode.DOWNLOAD_FAILED, reason, failure.reason, out)
         elif self._holdings.is_complete:
             self._publish(out)
+        elif isinstance(event, OriginOpened):
+            self._set_limit()
 
     # --- the end ---
 
@@ -410,27 +423,46 @@ class DownloadEngine:
 
     def _out_of_time(self, out: list[DownloadEffect]) -> None:
         self._phase_until = inf
-        limit = f"not done after {self._config.timeout_s:g} s"
+        limit = f"not done after {self._limit_s:g} s"
         match self._phase:
             case Phase.REPORTING:
-                self._succeed(out)
+                self._close(out)
             case Phase.REGISTERING | Phase.SWARMING:
                 self._stop_parts(out)
-                self._no_swarm(limit, out)
+                self._no_swarm(limit, out, is_late=True)
             case Phase.SOURCING:
                 self._stop_parts(out)
                 self._finish(FailCode.DOWNLOAD_FAILED, int(self._reason), limit, out)
             case _:
                 raise AssertionError(f"no time limit in phase {self._phase}")
 
-    def _succeed(self, out: list[DownloadEffect]) -> None:
-        self._finish(FailCode.SUCCESS, int(self._reason), "", out)
-
     def _finish(self, code: FailCode, reason: int, message: str, out: list[DownloadEffect]) -> None:
-        self._move(Trigger.END)
         layout = self._holdings.layout
         length = layout.length if layout is not None else -1
-        out.append(Finish(code, reason, message, length))
+        self._end = Finish(code, reason, message, length)
+        if self._phase is Phase.REGISTERING:
+            self._close(out)
+            return
+        self._move(Trigger.PUBLISHED if code is FailCode.SUCCESS else Trigger.FAILED)
+        self._phase_until = self._now + self._config.exchange_timeout_s
+        if self._joined is not None and self._node < len(self._config.nodes):
+            self._measuring = ExchangeId(next(self._ids))
+            said = metrics_of(self._config, self._task, self._end, self._now - self._began)
+            out.append(Send(self._measuring, self._joined, said, self._config.exchange_timeout_s))
+
+    @property
+    def _has_to_say(self) -> bool:
+        """Tell whether the supernode has yet to hear what it should."""
+        assert self._end is not None
+        if self._measuring is not None:
+            return True
+        client, has_pieces = self._client, self._end.code is FailCode.SUCCESS
+        return has_pieces and client is not None and client.reports_under_way
+
+    def _close(self, out: list[DownloadEffect]) -> None:
+        assert self._end is not None
+        self._move(Trigger.END)
+        out.append(self._end)
 
     def _stop_parts(self, out: list[DownloadEffect]) -> None:
         if self._client is not None:
@@ -439,8 +471,20 @@ class DownloadEngine:
             self._source.cancel(out)
 
     def _limit_phase(self) -> None:
-        limit_s = self._config.timeout_s
-        self._phase_until = self._now + limit_s if limit_s else inf
+        self._limited_from = self._now
+        self._set_limit()
+
+    def _set_limit(self) -> None:
+        self._phase_until = self._limited_from + self._limit_s
+
+    @property
+    def _limit_s(self) -> float:
+        config, layout = self._config, self._holdings.layout
+        if config.timeout_s or not config.min_rate_bytes_per_s:
+            return config.timeout_s or inf
+        if layout is None or layout.length < 0:
+            return _UNKNOWN_LENGTH_LIMIT_S
+        return layout.length / config.min_rate_bytes_per_s + _LIMIT_MARGIN_S
 
     def _move(self, trigger: Trigger) -> None:
         self._phase = LIFE[self._phase][trigger]

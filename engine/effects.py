@@ -32,7 +32,8 @@ class ReadOrigin:
 
     ``first_byte`` is the start of a piece.  ``piece_size`` is a wrapped size, or the policy that
     finds one once the length is known.  A ``validator`` makes the read conditional: if the
-    origin's content has another one, the read fails as CHANGED.  ``headers`` are ``k:v`` lines.
+    origin's content has another one, the read fails as CHANGED.  ``headers`` are ``k:v`` lines,
+    ``root_cas`` PEM certificates in base64 that this read trusts beside the usual ones.
     Comes back as ``OriginOpened``, an ``OriginPieceStored`` each piece, then ``OriginEnded``; or
     ``OriginFailed`` at any point.
     """
@@ -47,11 +48,13 @@ class ReadOrigin:
     validator: str = ""
     wants_md5: bool = False
     insecure: bool = False
+    root_cas: tuple[str, ...] = ()
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class CancelFetch:
-    """Give up a ``FetchPiece`` or ``ReadOrigin``; no event comes back."""
+    """Give up a ``FetchPiece``, or a read, probe or check of an origin; no event comes back."""
 
     fetch: FetchId
 
@@ -117,7 +120,8 @@ class Send:
 class LayOut:
     """Make room for a file; ``keep``: pieces already on disk fit this layout and stay.
 
-    ``length`` -1: unknown.  No event comes back; a disk that refuses shows when pieces come.
+    ``length`` -1: unknown.  ``plain``: its pieces are not wrapped.  No event comes back; a disk
+    that refuses shows when pieces come.
     """
 
     task: TaskId
@@ -125,20 +129,23 @@ class LayOut:
     piece_size: int
     validator: str
     keep: bool
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class FetchPiece:
     """Get one piece from the parent in ``offer`` onto the disk, and hash it on the way.
 
-    ``size`` is the content length to expect, -1 unknown.  Comes back as ``PieceFetched`` or
-    ``PieceFailed``.
+    ``size`` is the content length to expect, -1 unknown.  ``plain``: the piece is not wrapped; if
+    the path of its offer is a URL, it is that part of the URL's content.  Comes back as
+    ``PieceFetched`` or ``PieceFailed``.
     """
 
     fetch: FetchId
     offer: PieceOffer
     size: int
     stall_timeout_s: float
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +222,37 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeOrigin:
+    """Ask an origin for its first byte, to learn its length and whether it honours ranges.
+
+    Comes back as ``OriginOpened`` or ``OriginFailed``.
+    """
+
+    fetch: FetchId
+    url: str
+    headers: tuple[str, ...]
+    piece_size: PieceSizePolicy
+    insecure: bool = False
+    root_cas: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOrigin:
+    """Ask an origin whether it still has the content with this ``validator`` (protocol 7.4).
+
+    Without a validator only ``length`` is compared.  Comes back as ``OriginChecked``.
+    """
+
+    fetch: FetchId
+    url: str
+    headers: tuple[str, ...]
+    validator: str
+    length: int
+    insecure: bool = False
+    root_cas: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class HashPiece:
     """Compute the MD5 of a wrapped piece of the supernode's own copy; see ``PieceHashed``."""
 
@@ -224,10 +262,46 @@ class HashPiece:
 
 
 @dataclass(frozen=True, slots=True)
-class ForgetTask:
-    """Nobody wants this task any more; its files may stay as a cache."""
+class VerifyPiece:
+    """Read a piece of the supernode's own copy again; comes back as ``PieceVerified``."""
 
     task: TaskId
+    piece: PieceIndex
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetTask:
+    """This task and its peers are known no more; its files may stay as a cache."""
+
+    task: TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetPeer:
+    """This peer is known no more in a task that goes on."""
+
+    task: TaskId
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteCopy:
+    """Remove the files of a task, which is forgotten if it was not; comes back as ``CopyDeleted``.
+
+    Uploads under way end as they would have.
+    """
+
+    copy_of: TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyDisk:
+    """Find out how full the disk of the copies is, and, if asked to, what copies lie there.
+
+    Comes back as ``DiskSurveyed``.
+    """
+
+    lists_copies: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,4 +313,17 @@ class Ban:
     why: str
 
 
-SupernodeEffect: TypeAlias = Answer | ReadOrigin | CancelFetch | HashPiece | ForgetTask | Ban
+SupernodeEffect: TypeAlias = (
+    Answer
+    | ReadOrigin
+    | ProbeOrigin
+    | CheckOrigin
+    | CancelFetch
+    | HashPiece
+    | VerifyPiece
+    | ForgetTask
+    | ForgetPeer
+    | DeleteCopy
+    | SurveyDisk
+    | Ban
+)

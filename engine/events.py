@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from .ids import ExchangeId, FetchId, PieceIndex, TaskId
-    from .messages import Reply, Request
+    from .messages import Command, Reply, Request
     from .piece import Digest
 
 
@@ -113,12 +113,16 @@ class OriginEnded:
 
 @dataclass(frozen=True, slots=True)
 class OriginFailed:
-    """The read ended before its time.  ``status`` is the HTTP status, 0 without one."""
+    """The read ended before its time.  ``status`` is the HTTP status, 0 without one.
+
+    ``needed_bytes`` is the room that the rest of the file takes, if that was found to be missing.
+    """
 
     fetch: FetchId
     failure: OriginFailure
     reason: str
     status: int = 0
+    needed_bytes: int = 0
 
 
 OriginEvent: TypeAlias = OriginOpened | OriginPieceStored | OriginEnded | OriginFailed
@@ -144,6 +148,7 @@ class Started:
     length: int = -1
     piece_size: int = 0
     validator: str = ""
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,10 +219,10 @@ DownloadEvent: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """A peer asks.  The answer may be held until there is something to say."""
+    """A peer or an operator asks.  The answer may be held until there is something to say."""
 
     exchange: ExchangeId
-    request: Request
+    request: Request | Command
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,4 +241,78 @@ class PieceHashed:
     md5: str
 
 
-SupernodeEvent: TypeAlias = Requested | Dropped | OriginEvent | PieceHashed
+@dataclass(frozen=True, slots=True)
+class PieceVerified:
+    """A piece of the supernode's own copy was read again: its bytes are what they were, or not."""
+
+    task: TaskId
+    piece: PieceIndex
+    intact: bool
+
+
+class Freshness(Enum):
+    """What an origin says of content that was read from it earlier."""
+
+    SAME = auto()
+    CHANGED = auto()
+    """It says anything else than that nothing has changed."""
+    DENIED = auto()
+    """It wants other credentials before it says anything."""
+    UNKNOWN = auto()
+    """It says nothing: no connection, or no answer in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class OriginChecked:
+    """The outcome of a ``CheckOrigin``."""
+
+    fetch: FetchId
+    freshness: Freshness
+
+
+@dataclass(frozen=True, slots=True)
+class FoundCopy:
+    """One copy on the disk.
+
+    ``interval_s`` is the time between its last two uses, 0 for none.  ``in_use``: it is being read
+    or sent.  One that is not ``readable`` has no log that tells what it is.
+    """
+
+    task: TaskId
+    size_bytes: int
+    idle_s: float
+    interval_s: float = 0.0
+    in_use: bool = False
+    readable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSurveyed:
+    """Bytes free and in all on the disk of the copies; both 0 if nobody can tell.
+
+    ``copies`` are all that lie there, those of tasks in memory included; ``None``: not asked for.
+    """
+
+    free_bytes: int
+    total_bytes: int
+    copies: tuple[FoundCopy, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CopyDeleted:
+    """A ``DeleteCopy`` is over; not ``gone``: the files could not be removed, or never were."""
+
+    copy_of: TaskId
+    gone: bool = True
+
+
+SupernodeEvent: TypeAlias = (
+    Requested
+    | Dropped
+    | OriginEvent
+    | PieceHashed
+    | PieceVerified
+    | OriginChecked
+    | DiskSurveyed
+    | CopyDeleted
+)

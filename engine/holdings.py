@@ -26,14 +26,15 @@ class Holdings:
         self.size = 0
         """Content bytes held."""
 
-    def lay_out(self, length: int, piece_size: int, validator: str) -> bool:
+    def lay_out(self, length: int, piece_size: int, validator: str, *, plain: bool = False) -> bool:
         """Cut the file so; return whether the pieces held so far fit and stay.
 
         They fit when the cut is the same, no length contradicts another, and the origin's
         content is not known to be another one.
         """
-        before, layout = self.layout, PieceLayout(length, piece_size)
-        same_cut = before is not None and before.piece_size == piece_size
+        before, layout = self.layout, PieceLayout(length, piece_size, plain)
+        cut = piece_size, plain
+        same_cut = before is not None and (before.piece_size, before.plain) == cut
         same_length = before is not None and (before.length < 0 or before.length == length)
         same_content = not self.validator or not validator or self.validator == validator
         fits = same_cut and same_length and same_content

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Final, NewType
+from typing import TYPE_CHECKING, Final, NewType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 TaskId = NewType("TaskId", str)
 """64 lower-case hex digits."""
@@ -27,6 +30,18 @@ def task_id(task_url: str, *, md5: str = "", identifier: str = "", byte_range: s
     """
     text = f"{_TASK_SALT}{task_url}{md5 or identifier}{byte_range}{_TASK_SALT}"
     return TaskId(hashlib.sha256(text.encode()).hexdigest())
+
+
+def range_of(headers: Iterable[str]) -> str:
+    """Return the value of the ``Range`` header among ``k:v`` lines, empty without one.
+
+    It makes the task another one; only a name spelt just so does, as in 1.0.6 (protocol 5.1).
+    """
+    for line in headers:
+        name, _, value = line.partition(":")
+        if name.strip() == "Range":
+            return value.strip()
+    return ""
 
 
 def task_url(raw_url: str, dropped: tuple[str, ...]) -> str:

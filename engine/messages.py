@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, TypeAlias
 
-from .ids import NO_PEER
+from .ids import NO_PEER, range_of, task_id
 from .piece import NO_DIGEST, Digest
 
 if TYPE_CHECKING:
@@ -87,6 +87,12 @@ class Register:
     root_cas: tuple[str, ...] = ()
     digest_form: DigestForm = DigestForm.MD5_WRAPPED
 
+    @property
+    def task(self) -> TaskId:
+        """The id of the task it is for (protocol 5.1)."""
+        identity, byte_range = self.md5 or self.identifier, range_of(self.headers)
+        return task_id(self.task_url, identifier=identity, byte_range=byte_range)
+
 
 @dataclass(frozen=True, slots=True)
 class PullPieces:
@@ -154,6 +160,51 @@ class ReportMetrics:
 Request: TypeAlias = (
     Register | PullPieces | ReportPiece | ReportPieceError | LeaveTask | ReportMetrics
 )
+
+
+# --- what the REST API asks beyond that (protocol 2.2) --------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WarmTask:
+    """Read a task from its origin although no peer asks; answered once all of it is here.
+
+    Of ``wanted`` only what names and reads the content counts.  The answer is ``TaskCompleted``,
+    or ``Refused`` with the reason why there will be no copy.
+    """
+
+    wanted: Register
+
+
+@dataclass(frozen=True, slots=True)
+class DropTask:
+    """Forget a task at once, whoever wants it; ``full``: delete its files, too."""
+
+    task: TaskId
+    full: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SettlePiece:
+    """What became of a piece that ``peer`` was to get from ``parent``; asks for no more work."""
+
+    task: TaskId
+    peer: PeerId
+    parent: PeerId
+    piece: PieceIndex
+    piece_size: int
+    result: PullResult
+
+
+@dataclass(frozen=True, slots=True)
+class ReportWhole:
+    """``peer`` holds every piece of the task and can serve it."""
+
+    task: TaskId
+    peer: PeerId
+
+
+Command: TypeAlias = WarmTask | DropTask | SettlePiece | ReportWhole
 
 
 @dataclass(frozen=True, slots=True)

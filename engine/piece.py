@@ -1,7 +1,8 @@
 """How a file is cut: content offsets, Dragonfly's wrapped ranges, digests, and sizes by policy.
 
 A *wrapped* piece is a 4-byte head, the content and one closing byte (protocol 4.1), so a piece
-of ``piece_size`` bytes on the wire carries ``piece_size - 5`` bytes of the file.
+of ``piece_size`` bytes on the wire carries ``piece_size - 5`` bytes of the file.  A *plain* one,
+of a file that peers read from the origin themselves, is bytes of the file alone (protocol 4.3).
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class PieceLayout:
 
     length: int
     piece_size: int
+    plain: bool = False
 
     def __post_init__(self) -> None:
         if not WRAP_BYTES < self.piece_size <= MAX_PIECE_SIZE:
@@ -61,9 +63,14 @@ class PieceLayout:
             )
 
     @property
+    def wrap_bytes(self) -> int:
+        """What is around the content of each piece on the wire."""
+        return 0 if self.plain else WRAP_BYTES
+
+    @property
     def content_size(self) -> int:
         """Bytes of the file in every piece but the last."""
-        return self.piece_size - WRAP_BYTES
+        return self.piece_size - self.wrap_bytes
 
     @property
     def count(self) -> int:
@@ -73,8 +80,8 @@ class PieceLayout:
 
     @property
     def wrapped_length(self) -> int:
-        """Size of all wrapped pieces laid end to end."""
-        return self.length + WRAP_BYTES * self.count
+        """Size of all pieces laid end to end as they are on the wire."""
+        return self.length + self.wrap_bytes * self.count
 
     def offset(self, piece: PieceIndex) -> int:
         """First byte of ``piece`` in the plain file."""
@@ -87,7 +94,7 @@ class PieceLayout:
         return min(self.content_size, max(0, self.length - self.offset(piece)))
 
     def wrapped_range(self, piece: PieceIndex) -> tuple[int, int]:
-        """First and last wrapped byte, never shortened for the last piece."""
+        """First and last byte of a piece on the wire, never shortened for the last piece."""
         return piece * self.piece_size, (piece + 1) * self.piece_size - 1
 
 

@@ -161,6 +161,8 @@ class SourceReader:
                 last_byte=end,
                 validator=self._holdings.validator,
                 insecure=self._config.insecure,
+                root_cas=self._config.root_cas,
+                plain=layout.plain,
             )
         )
 
@@ -190,11 +192,10 @@ class SourceReader:
         assert layout is not None
         if length < 0 or layout.length == length:
             return
-        fits = self._holdings.lay_out(length, layout.piece_size, self._holdings.validator)
+        size, plain, validator = layout.piece_size, layout.plain, self._holdings.validator
+        fits = self._holdings.lay_out(length, size, validator, plain=plain)
         assert fits
-        out.append(
-            LayOut(self._task, length, layout.piece_size, self._holdings.validator, keep=True)
-        )
+        out.append(LayOut(self._task, length, size, validator, keep=True, plain=plain))
 
     def _broke(
         self, event: OriginFailed, now: float, out: list[DownloadEffect]

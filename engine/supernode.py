@@ -13,21 +13,28 @@ from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
 
 from .cdn import CdnPhase
-from .effects import Answer, ForgetTask
+from .copies import Copies
+from .effects import Answer, DeleteCopy, ForgetTask
 from .events import (
+    CopyDeleted,
+    DiskSurveyed,
     Dropped,
+    OriginChecked,
     OriginEnded,
     OriginFailed,
     OriginFailure,
     OriginOpened,
     OriginPieceStored,
     PieceHashed,
+    PieceVerified,
     Requested,
 )
-from .ids import ExchangeId, FetchId, PeerId, TaskId, task_id
+from .ids import ExchangeId, PeerId, TaskId, is_cdn
+from .joining import Joining, Joinings
 from .messages import (
     Acknowledged,
     Code,
+    DropTask,
     LeaveTask,
     PullPieces,
     PullStatus,
@@ -36,21 +43,27 @@ from .messages import (
     ReportMetrics,
     ReportPiece,
     ReportPieceError,
-    TaskCompleted,
+    ReportWhole,
+    SettlePiece,
+    WarmTask,
 )
 from .task import Task
+from .views import census_of, view_of
 
 if TYPE_CHECKING:
     from random import Random
 
     from .config import SupernodeConfig
     from .effects import SupernodeEffect
-    from .events import OriginEvent, SupernodeEvent
+    from .events import SupernodeEvent
     from .messages import Reply
+    from .views import Census, TaskView
 
 _SWEEP_S: Final = 1.0
 _TRANSIENT_FAIL_S: Final = 10.0
 """How long a failure that may pass keeps the origin from being asked again."""
+_OTHERWISE_S: Final = 1.0
+"""The same if the next registration shows another right to read, or other trust."""
 
 
 class _Hold(NamedTuple):
@@ -70,12 +83,13 @@ class SupernodeEngine:
         self._config, self._rng = config, rng
         self._now = -inf
         self._tasks: dict[TaskId, Task] = {}
-        self._reads: dict[FetchId, Task] = {}
-        self._joining: dict[ExchangeId, tuple[Task, Register]] = {}
+        self._copies = Copies(config, self._tasks)
+        self._joinings = Joinings()
+        self._warmings = Joinings()
         self._pulls: deque[_Hold] = deque()
-        self._joins: deque[_Hold] = deque()
         self._next_sweep = inf
-        self._next_fetch = 1
+        self._gc_at = -inf
+        self.copies_failed = 0
 
     @property
     def tasks(self) -> tuple[TaskId, ...]:
@@ -86,6 +100,15 @@ class SupernodeEngine:
     def peers(self) -> int:
         """How many peers are registered, counted once in each task."""
         return sum(len(task.swarm.by_peer) for task in self._tasks.values())
+
+    def view(self, task: TaskId) -> TaskView | None:
+        """Return what there is to see of a task in memory."""
+        found = self._tasks.get(task)
+        return view_of(found) if found is not None else None
+
+    def census(self) -> Census:
+        """Count tasks and downloads by state."""
+        return census_of(self._tasks.values())
 
     def handle(self, event: SupernodeEvent, now: float) -> list[SupernodeEffect]:
         """Take in one event."""
@@ -108,13 +131,28 @@ class SupernodeEngine:
                         out.append(Answer(exchange, Acknowledged(Code.LEAVE_OK)))
                     case ReportMetrics():
                         out.append(Answer(exchange, Acknowledged()))
+                    case WarmTask(wanted):
+                        self._warm(exchange, wanted, out)
+                    case DropTask():
+                        self._drop_at_will(request, out)
+                        out.append(Answer(exchange, Acknowledged()))
+                    case SettlePiece() | ReportWhole():
+                        self._settle(exchange, request, out)
                     case _:
                         assert_never(request)
             case OriginOpened() | OriginPieceStored() | OriginEnded() | OriginFailed():
-                self._origin(event, out)
+                for moved in self._copies.origin(event, now, out):
+                    self._moved(moved, out)
             case PieceHashed(task, piece, md5):
                 if (known := self._tasks.get(task)) is not None:
                     known.hashed(piece, md5, out)
+            case PieceVerified():
+                self._verified(event, out)
+            case OriginChecked():
+                self._checked(event, out)
+            case DiskSurveyed() | CopyDeleted():
+                for moved in self._copies.disk(event, now, out):
+                    self._moved(moved, out)
             case Dropped(exchange):
                 self._dropped(exchange, out)
             case _:
@@ -128,23 +166,20 @@ class SupernodeEngine:
         out: list[SupernodeEffect] = []
         while self._pulls and self._pulls[0].due <= now:
             self._release_pull(self._pulls.popleft(), out)
-        while self._joins and self._joins[0].due <= now:
-            exchange = self._joins.popleft().exchange
-            if self._joining.pop(exchange, None) is not None:
-                waiting = Refused(Code.WAIT_AUTH, "the origin has not answered yet, ask again")
-                out.append(Answer(exchange, waiting))
+        for exchange, task, wanted in self._joinings.pop_due(now):
+            reply: Reply = Refused(Code.WAIT_AUTH, "the origin has not answered yet, ask again")
+            if task.is_open:  # only not sure whether the origin still has this content
+                reply = task.join(wanted, now, out)
+            out.append(Answer(exchange, reply))
         if self._next_sweep <= now:
             self._sweep(out)
+        self._copies.tick(now, out)
         return out
 
     def deadline(self) -> float:
         """Return when the next hold, retry or sweep is due."""
-        due = self._next_sweep
-        if self._pulls:
-            due = min(due, self._pulls[0].due)
-        if self._joins:
-            due = min(due, self._joins[0].due)
-        return due
+        due = min(self._next_sweep, self._joinings.deadline(), self._copies.deadline())
+        return min(due, self._pulls[0].due) if self._pulls else due
 
     def check(self) -> None:
         """Recount every task; assert that whatever is held will be answered."""
@@ -152,55 +187,79 @@ class SupernodeEngine:
         for name, task in self._tasks.items():
             task.check()
             assert task.id == name
-            fetch = task.cdn.reads_as
-            assert fetch is None or self._reads[fetch] is task
             for member in task.swarm.by_peer.values():
                 assert member.exchange is None or member.exchange in held
-        assert {hold.exchange for hold in self._joins} >= set(self._joining)
         assert bool(self._tasks) == (self._next_sweep < inf)
-        assert all(self._tasks.get(task.id) is task for task in self._reads.values())
+        self._joinings.check()
+        self._warmings.check()
+        self._copies.check()
 
     # --- registration ---
 
     def _register(self, exchange: ExchangeId, wanted: Register, out: list[SupernodeEffect]) -> None:
-        name = task_id(wanted.task_url, md5=wanted.md5, identifier=wanted.identifier)
-        task = self._tasks.get(name)
-        if task is not None and task.failed_at is not None and self._may_ask_again(task):
+        task = self._task_for(wanted, out)
+        if _is_other_content(task.wanted, wanted):
+            out.append(Answer(exchange, _conflict(task)))
+        elif task.failed_at is not None:
+            out.append(Answer(exchange, _cannot_join(task, wanted)))
+        elif task.is_open and not self._copies.is_in_doubt(task, wanted, self._now, out):
+            out.append(Answer(exchange, task.join(wanted, self._now, out)))
+        else:
+            is_known = task.is_open
+            hold_s = self._config.revalidate_wait_s if is_known else self._config.register_hold_s
+            self._joinings.hold(Joining(exchange, task, wanted), self._now + hold_s)
+
+    def _warm(self, exchange: ExchangeId, wanted: Register, out: list[SupernodeEffect]) -> None:
+        task = self._task_for(wanted, out)
+        if _is_other_content(task.wanted, wanted):
+            out.append(Answer(exchange, _conflict(task)))
+            return
+        self._warmings.hold(Joining(exchange, task, wanted), inf)
+        if not task.is_complete or not self._copies.is_in_doubt(task, wanted, self._now, out):
+            self._answer_warmings(task, out)
+
+    def _task_for(self, wanted: Register, out: list[SupernodeEffect]) -> Task:
+        task = self._tasks.get(wanted.task)
+        if task is not None and task.failed_at is not None and self._may_ask_again(task, wanted):
             self._forget(task, out)
             task = None
         if task is None:
-            task = Task(name, wanted, self._config, self._rng)
-            self._tasks[name] = task
-            self._open(task, out)
-            self._next_sweep = min(self._next_sweep, self._now + _SWEEP_S)
+            task = self._begin(wanted, out)
         task.active_at = self._now
-        if _is_other_content(task.wanted, wanted):
-            refusal = Refused(Code.TASK_CONFLICT, f"task {name} stands for another url or digest")
-            out.append(Answer(exchange, refusal))
-        elif task.failed_at is not None:
-            out.append(Answer(exchange, _cannot_join(task, wanted)))
-        elif task.is_open:
-            out.append(Answer(exchange, task.join(wanted, self._now, out)))
-        else:
-            self._joining[exchange] = task, wanted
-            due = self._now + self._config.register_hold_s
-            self._joins.append(_Hold(due, exchange, name, wanted.peer))
+        return task
+
+    def _begin(self, wanted: Register, out: list[SupernodeEffect]) -> Task:
+        task = self._tasks[wanted.task] = Task(wanted.task, wanted, self._config, self._rng)
+        self._copies.open(task, out)
+        self._next_sweep = min(self._next_sweep, self._now + _SWEEP_S)
+        if self._gc_at == -inf:
+            self._gc_at = self._now + self._config.gc_initial_delay_s
+        return task
 
     def _answer_joins(self, task: Task, out: list[SupernodeEffect]) -> None:
         if not task.is_open and task.failed_at is None:
             return
-        for exchange, (asked, wanted) in list(self._joining.items()):
-            if asked is task:
-                del self._joining[exchange]
-                failed = task.failed_at is not None
-                reply = _cannot_join(task, wanted) if failed else task.join(wanted, self._now, out)
-                out.append(Answer(exchange, reply))
+        failed = task.failed_at is not None
+        for exchange, _, wanted in self._joinings.release_all(task):
+            reply = _cannot_join(task, wanted) if failed else task.join(wanted, self._now, out)
+            out.append(Answer(exchange, reply))
 
-    def _may_ask_again(self, task: Task) -> bool:
+    def _answer_warmings(self, task: Task, out: list[SupernodeEffect]) -> None:
+        if task.failed_at is None and not task.is_complete:
+            return
+        for exchange, _, wanted in self._warmings.release_all(task):
+            failed = task.failed_at is not None
+            out.append(
+                Answer(exchange, _cannot_join(task, wanted) if failed else task.completion())
+            )
+
+    def _may_ask_again(self, task: Task, wanted: Register) -> bool:
         assert task.failed_at is not None
         assert task.cdn.failure is not None
         lasting = task.cdn.failure.failure is OriginFailure.STATUS
         pause = self._config.fail_access_s if lasting else _TRANSIENT_FAIL_S
+        if _asks_otherwise(task, wanted):
+            pause = _OTHERWISE_S
         return self._now - task.failed_at >= min(pause, self._config.fail_access_s)
 
     # --- members ---
@@ -214,9 +273,7 @@ class SupernodeEngine:
             return
         task.active_at = self._now
         if asked.status is PullStatus.FINISHED:
-            layout = task.cdn.layout
-            length = layout.wrapped_length if layout is not None else 0
-            out.append(Answer(exchange, TaskCompleted(task.cdn.md5, length)))
+            out.append(Answer(exchange, task.completion()))
             return
         if task.failed_at is not None and not task.swarm.is_complete(member):
             out.append(Answer(exchange, task.failure_answer()))
@@ -243,6 +300,24 @@ class SupernodeEngine:
         member, parent = task.swarm.by_peer.get(said.peer), task.swarm.by_peer.get(said.parent)
         if member is not None and parent is not None and member is not parent:
             task.accuse(member, parent, said.piece, out)
+        elif member is not None and is_cdn(said.parent):
+            task.doubt(said.piece, self._now, out)
+
+    def _settle(
+        self, exchange: ExchangeId, said: SettlePiece | ReportWhole, out: list[SupernodeEffect]
+    ) -> None:
+        task = self._tasks.get(said.task)
+        member = task.swarm.by_peer.get(said.peer) if task is not None else None
+        if task is None or member is None:
+            unknown = f"peer {said.peer} is not registered for task {said.task}"
+            out.append(Answer(exchange, Refused(Code.TARGET_NOT_FOUND, unknown)))
+            return
+        task.active_at = self._now
+        if isinstance(said, SettlePiece):
+            task.settle(said, member, self._now, out)
+        else:
+            task.report_whole(member, self._now, out)
+        out.append(Answer(exchange, Acknowledged()))
 
     def _leave(self, said: LeaveTask, out: list[SupernodeEffect]) -> None:
         task = self._tasks.get(said.task)
@@ -256,7 +331,7 @@ class SupernodeEngine:
             task.release(member, self._now, out)
 
     def _dropped(self, exchange: ExchangeId, out: list[SupernodeEffect]) -> None:
-        if self._joining.pop(exchange, None) is not None:
+        if self._joinings.release(exchange) or self._warmings.release(exchange):
             return
         for hold in self._pulls:
             if hold.exchange == exchange and (task := self._tasks.get(hold.task)) is not None:
@@ -265,42 +340,77 @@ class SupernodeEngine:
                     task.lost(member, out)
                 return
 
-    # --- origin reads and the end of tasks ---
+    # --- copies and the end of tasks ---
 
-    def _open(self, task: Task, out: list[SupernodeEffect]) -> None:
-        fetch = FetchId(self._next_fetch)
-        self._next_fetch += 1
-        self._reads[fetch] = task
-        out.append(task.cdn.open(fetch))
-
-    def _origin(self, event: OriginEvent, out: list[SupernodeEffect]) -> None:
-        task = self._reads.get(event.fetch)
-        if task is None:
-            return
-        task.active_at = self._now
-        task.origin(event, self._now, out)
-        if task.cdn.reads_as is None:
-            del self._reads[event.fetch]
+    def _moved(self, task: Task, out: list[SupernodeEffect]) -> None:
         if task.cdn.retry_at is not None:
             self._next_sweep = min(self._next_sweep, task.cdn.retry_at)
+        self.copies_failed += task.failed_at is not None
         self._answer_joins(task, out)
+        self._answer_warmings(task, out)
+
+    def _checked(self, event: OriginChecked, out: list[SupernodeEffect]) -> None:
+        task, has_changed = self._copies.checked(event, self._now)
+        if task is not None and has_changed:
+            waiting, warming = self._joinings.release_all(task), self._warmings.release_all(task)
+            self._drop(task, "the content at the origin has changed", out, full=True)
+            for joining in waiting:
+                self._register(joining.exchange, joining.wanted, out)
+            for joining in warming:
+                self._warm(joining.exchange, joining.wanted, out)
+        elif task is not None:
+            self._answer_joins(task, out)
+            self._answer_warmings(task, out)
+
+    def _verified(self, event: PieceVerified, out: list[SupernodeEffect]) -> None:
+        task = self._tasks.get(event.task)
+        if task is not None and not event.intact and event.piece in task.cdn.digests:
+            why = f"piece {event.piece} of the supernode's copy is damaged"
+            self._drop(task, why, out, full=True)
 
     def _sweep(self, out: list[SupernodeEffect]) -> None:
         self._next_sweep = inf
         for task in list(self._tasks.values()):
             if task.cdn.retry_at is not None and task.cdn.retry_at <= self._now:
-                self._open(task, out)
+                self._copies.open(task, out)
             task.sweep(self._now, out)
-            idle_s = self._now - task.active_at
-            if idle_s >= self._config.task_expire_s and task.cdn.phase in _AT_REST:
-                self._forget(task, out)
-            elif task.cdn.retry_at is not None:
+            if task.cdn.retry_at is not None:
                 self._next_sweep = min(self._next_sweep, task.cdn.retry_at)
+        if self._gc_at <= self._now:
+            self._collect(out)
         if self._tasks:
             self._next_sweep = min(self._next_sweep, self._now + _SWEEP_S)
 
+    def _collect(self, out: list[SupernodeEffect]) -> None:
+        """Let go of tasks that nobody asks for, and of peers that are of no use."""
+        self._gc_at = self._now + self._config.gc_meta_interval_s
+        for task in list(self._tasks.values()):
+            idle_s = self._now - task.active_at
+            if idle_s >= self._config.task_expire_s and task.cdn.phase in _AT_REST:
+                self._forget(task, out)
+            else:
+                task.remove_silent(self._now, out)
+
+    def _drop_at_will(self, asked: DropTask, out: list[SupernodeEffect]) -> None:
+        if (task := self._tasks.get(asked.task)) is not None:
+            self._drop(task, "the task was deleted", out, full=asked.full)
+        elif asked.full:
+            out.append(DeleteCopy(asked.task))
+
+    def _drop(self, task: Task, why: str, out: list[SupernodeEffect], *, full: bool) -> None:
+        """Forget a task whoever wants it, and with ``full`` its files; all may register again."""
+        task.dismiss(why, out)
+        gone = Refused(Code.TARGET_NOT_FOUND, why)
+        for waiting in (self._joinings, self._warmings):
+            out += [Answer(held.exchange, gone) for held in waiting.release_all(task)]
+        self._forget(task, out)
+        if full:
+            out.append(DeleteCopy(task.id))
+
     def _forget(self, task: Task, out: list[SupernodeEffect]) -> None:
-        out += task.cdn.give_up()
+        self._copies.give_up(task, out)
+        gone = Refused(Code.TARGET_NOT_FOUND, f"task {task.id} was given up")
+        out += [Answer(held.exchange, gone) for held in self._warmings.release_all(task)]
         del self._tasks[task.id]
         out.append(ForgetTask(task.id))
         if not self._tasks:
@@ -318,9 +428,33 @@ def _is_other_content(known: Register, wanted: Register) -> bool:
     )
 
 
+def _conflict(task: Task) -> Refused:
+    text = f"task {task.id} stands for another url or digest"
+    return Refused(Code.TASK_CONFLICT, text)
+
+
+def _asks_otherwise(task: Task, wanted: Register) -> bool:
+    """Tell whether what failed may work in the way of another registration."""
+    known, failure = task.wanted, task.cdn.failure
+    assert failure is not None
+    if failure.failure is OriginFailure.STATUS and failure.status not in _DENIED:
+        return False
+    return (known.raw_url, known.headers, known.insecure, known.root_cas) != (
+        wanted.raw_url,
+        wanted.headers,
+        wanted.insecure,
+        wanted.root_cas,
+    )
+
+
+_DENIED: Final = (401, 403, 407)
+
+
 def _cannot_join(task: Task, wanted: Register) -> Reply:
     failure = task.cdn.failure
     assert failure is not None
-    needs_auth = wanted.dfdaemon and failure.status in (401, 407)
-    code = Code.NEED_AUTH if needs_auth else Code.URL_UNREACHABLE
+    if wanted.dfdaemon and failure.status in (401, 407):
+        return Refused(Code.NEED_AUTH, failure.reason)
+    # Another supernode may have room; with an origin that fails none is better off.
+    code = Code.SYSTEM_ERROR if failure.failure.is_ours else Code.URL_UNREACHABLE
     return Refused(code, failure.reason)

@@ -33,6 +33,9 @@ class Member:
     node_host: str
     digest_form: DigestForm
     seen_at: float
+    url: str = ""
+    """Where this peer would read the origin itself."""
+    call_system: str = ""
     has: int = 0
     holds: int = 0
     in_flight: int = 0

@@ -57,10 +57,15 @@ _REPORT_TRIES: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class NodeLost:
-    """This supernode is of no more use; ``forgot``: it lives, but does not know us any more."""
+    """This supernode is of no more use.
+
+    ``forgot``: it lives, but does not know us any more.  ``silent``: it does not answer, perhaps
+    because it is being started again.
+    """
 
     reason: str
     forgot: bool = False
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +169,7 @@ class SwarmClient:
             self._disowned.pop(exchange, None)
             self._pull_failures += 1
             if self._pull_failures > 1:
-                return NodeLost(f"{self._node}: {reason}")
+                return NodeLost(f"{self._node}: {reason}", silent=True)
         return None
 
     def fetched(self, event: PieceFetched, now: float, out: list[DownloadEffect]) -> Verdict:
@@ -284,7 +289,8 @@ class SwarmClient:
         self._by_piece[offer.piece] = fetch
         self._idle_since = inf
         size = layout.size(offer.piece) if layout.length >= 0 else -1
-        out.append(FetchPiece(fetch, offer, size, self._config.stall_timeout_s))
+        patience_s = self._config.stall_timeout_s
+        out.append(FetchPiece(fetch, offer, size, patience_s, layout.plain))
         return True
 
     def _learn_length(self, wrapped_length: int, out: list[DownloadEffect]) -> None:
@@ -292,9 +298,10 @@ class SwarmClient:
         if layout is None or layout.length >= 0 or not wrapped_length:
             return
         length = length_of_wrapped(wrapped_length, layout.piece_size)
-        validator = self._holdings.validator
-        self._holdings.lay_out(length, layout.piece_size, validator)
-        out.append(LayOut(self._registered.task, length, layout.piece_size, validator, keep=True))
+        size, plain, validator = layout.piece_size, layout.plain, self._holdings.validator
+        self._holdings.lay_out(length, size, validator, plain=plain)
+        task = self._registered.task
+        out.append(LayOut(task, length, size, validator, keep=True, plain=plain))
 
     def _completed(self, md5: str, now: float, sent_at: float) -> Verdict:
         if self._holdings.is_complete:

@@ -5,12 +5,14 @@ Methods answer through ``out``, a list of effects that the caller hands on.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from math import inf
+from typing import TYPE_CHECKING, Final
 
+from .bits import each
 from .cdn import CdnCopy, CdnPhase
-from .effects import Answer, Ban, HashPiece
+from .effects import Answer, Ban, ForgetPeer, HashPiece, VerifyPiece
 from .events import OriginEnded, OriginPieceStored
-from .ids import cdn_peer_id
+from .ids import NO_PEER, PieceIndex, cdn_peer_id
 from .messages import (
     Code,
     DigestForm,
@@ -20,8 +22,10 @@ from .messages import (
     PullStatus,
     Refused,
     Registered,
+    ReportPiece,
     TaskCompleted,
 )
+from .piece import NO_DIGEST
 from .scheduler import Scheduler
 from .swarm import Member, Swarm
 
@@ -31,9 +35,12 @@ if TYPE_CHECKING:
     from .config import SupernodeConfig
     from .effects import SupernodeEffect
     from .events import OriginEvent
-    from .ids import ExchangeId, PieceIndex, TaskId
-    from .messages import PullPieces, Register, Reply, ReportPiece
+    from .ids import ExchangeId, TaskId
+    from .messages import PullPieces, Register, Reply, SettlePiece
     from .scheduler import Assignment
+
+_VERIFY_S: Final = 3.0
+"""How often pieces of one task are read again because somebody says that they are bad."""
 
 
 class Task:
@@ -46,6 +53,7 @@ class Task:
         self.cdn = CdnCopy(task, wanted, config)
         self.swarm = Swarm(config.up_slots, config.down_slots, config.cdn_up_slots)
         self.active_at = 0.0
+        self._verified_at = -inf
         self.failed_at: float | None = None
         self._scheduler = Scheduler(self.swarm, config.rare_copies, rng)
         self._md5s: dict[PieceIndex, str] = {}
@@ -58,6 +66,11 @@ class Task:
     def is_open(self) -> bool:
         """Tell whether registrations can be answered: the cut of the file is known."""
         return self.cdn.piece_size > 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Tell whether all of the file can be given out."""
+        return self.cdn.phase is CdnPhase.COMPLETE
 
     def join(self, wanted: Register, now: float, out: list[SupernodeEffect]) -> Registered:
         """Take in a peer, or the same peer again, and tell it about the task."""
@@ -72,16 +85,20 @@ class Task:
             node_host=wanted.node_host or self._config.ip,
             digest_form=wanted.digest_form,
             seen_at=now,
+            url=wanted.raw_url,
+            call_system=wanted.call_system,
         )
         self.swarm.add(member)
-        if wanted.digest_form is DigestForm.MD5_WRAPPED and not self._wants_md5:
+        plain = self.cdn.is_source
+        if wanted.digest_form is DigestForm.MD5_WRAPPED and not self._wants_md5 and not plain:
             self._wants_md5 = True
             out += [HashPiece(self.id, piece, self.cdn.piece_size) for piece in self.cdn.digests]
         return Registered(
             task=self.id,
             length=self.cdn.length,
             piece_size=self.cdn.piece_size,
-            digest_form=wanted.digest_form,
+            cdn_source="source" if plain else "supernode",
+            digest_form=DigestForm.MD5_WRAPPED if plain else wanted.digest_form,
             validator=self.cdn.validator,
         )
 
@@ -113,16 +130,26 @@ class Task:
             self.swarm.requeue(member)
 
     def sweep(self, now: float, out: list[SupernodeEffect]) -> None:
-        """Give up what silent members were fetching; forget those that are of no use."""
+        """Give up what silent members were fetching."""
         for member in list(self.swarm.by_peer.values()):
-            done = self.swarm.is_complete(member)
             if member.exchange is not None or now - member.seen_at < self._config.peer_silence_s:
                 continue
-            if not done:
+            if not self.swarm.is_complete(member):
                 self._give_up_all(member)
-            if not member.serves and not member.uploads and not member.fetching:
-                self.swarm.remove(member)
         self._flush(out)
+
+    def remove_silent(self, now: float, out: list[SupernodeEffect]) -> None:
+        """Forget members that serve nobody and have said nothing for long."""
+        for member in list(self.swarm.by_peer.values()):
+            is_silent = now - member.seen_at >= self._config.peer_gc_delay_s
+            is_busy = member.exchange is not None or member.uploads or member.fetching
+            if is_silent and not is_busy and not member.serves:
+                self.swarm.remove(member)
+                out.append(ForgetPeer(self.id, member.peer))
+
+    def dismiss(self, why: str, out: list[SupernodeEffect]) -> None:
+        """Tell everybody who waits that the task is gone; they may register again."""
+        self._answer_all(Refused(Code.TARGET_NOT_FOUND, why), out)
 
     # --- what members say ---
 
@@ -151,10 +178,11 @@ class Task:
     ) -> Reply | None:
         """Take in that a member holds a piece; the answer is ``None`` where it may be right."""
         member.seen_at = now
-        known = self.cdn.digests.get(said.piece)
-        if known is None:
+        if not self.cdn.held >> said.piece & 1:
             return None  # not ours yet, so nothing to compare with: it is offered later
-        if said.digest and said.digest != known and said.digest != f"md5:{self._md5(said.piece)}":
+        known = self.cdn.digests.get(said.piece, NO_DIGEST)
+        md5 = f"md5:{self._md5(said.piece)}"
+        if said.digest and known and said.digest not in (known, md5):
             self.swarm.drops(member, said.piece)
             return Refused(
                 Code.BAD_PARAMETER, f"piece {said.piece} is {said.digest}, expected {known}"
@@ -169,6 +197,21 @@ class Task:
         self._serve(member)
         self._flush(out)
         return None
+
+    def settle(
+        self, said: SettlePiece, member: Member, now: float, out: list[SupernodeEffect]
+    ) -> None:
+        """Take in what became of a piece, without being asked for more."""
+        member.seen_at = now
+        self._settle(member, said, out)
+        self._serve(member)
+        self._flush(out)
+
+    def report_whole(self, member: Member, now: float, out: list[SupernodeEffect]) -> None:
+        """Take in that a member holds all pieces that there are."""
+        size = self.cdn.piece_size
+        for piece in map(PieceIndex, each(self.cdn.held)):
+            self.report(ReportPiece(self.id, member.peer, NO_PEER, piece, size), member, now, out)
 
     def idle_answer(self, member: Member) -> Reply:
         """Return what a pull is told when there is nothing new: the pieces under way, or wait."""
@@ -199,6 +242,14 @@ class Task:
 
     # --- the copy ---
 
+    def doubt(self, piece: PieceIndex | None, now: float, out: list[SupernodeEffect]) -> None:
+        """Somebody says that a piece of our own copy is missing or bad: look again, if we may."""
+        if piece is None or piece not in self.cdn.digests:
+            return
+        if now - self._verified_at >= _VERIFY_S:
+            self._verified_at = now
+            out.append(VerifyPiece(self.id, piece))
+
     def origin(self, event: OriginEvent, now: float, out: list[SupernodeEffect]) -> None:
         """Take in what the origin read brought, and serve whoever waited for it."""
         out += self.cdn.handle(event, now)
@@ -210,11 +261,19 @@ class Task:
             self._know_length()
         if self.swarm.all_pieces is None and self.is_open:
             self._know_length()
-        if self.cdn.phase is CdnPhase.FAILED:
-            self.failed_at = now
-            self._answer_all(out)
-        self._uplink_freed(None)
-        self._flush(out)
+        if self.cdn.is_source and self.cdn.phase is CdnPhase.COMPLETE:
+            self.swarm.md5_known = self.cdn.held  # they have none, and nobody waits for them
+            for piece in each(self.cdn.held):
+                self.swarm.cdn_got(PieceIndex(piece))
+        self._copy_moved(now, out)
+
+    def made_room(self, made: bool, now: float, out: list[SupernodeEffect]) -> None:
+        """Take in whether the disk that was full has room now."""
+        if made:
+            self.cdn.room_was_made(now)
+        else:
+            self.cdn.no_room()
+        self._copy_moved(now, out)
 
     def hashed(self, piece: PieceIndex, md5: str, out: list[SupernodeEffect]) -> None:
         """The wrapped piece's MD5 is known, so v1 peers may have the piece."""
@@ -230,12 +289,21 @@ class Task:
         self.cdn.check()
         self.swarm.check()
         assert not self._touched
-        assert self.swarm.cdn_holds == sum(1 << piece for piece in self.cdn.digests)
+        assert self.swarm.cdn_holds == self.cdn.held
         assert (self.failed_at is not None) == (self.cdn.phase is CdnPhase.FAILED)
 
     # --- inside ---
 
-    def _settle(self, member: Member, asked: PullPieces, out: list[SupernodeEffect]) -> None:
+    def _copy_moved(self, now: float, out: list[SupernodeEffect]) -> None:
+        if self.cdn.phase is CdnPhase.FAILED:
+            self.failed_at = now
+            self._answer_all(self.failure_answer(), out)
+        self._uplink_freed(None)
+        self._flush(out)
+
+    def _settle(
+        self, member: Member, asked: PullPieces | SettlePiece, out: list[SupernodeEffect]
+    ) -> None:
         piece = asked.piece
         if piece is None or piece not in member.fetching:
             return
@@ -290,7 +358,10 @@ class Task:
         self._touched[member] = None
 
     def _offer(self, member: Member, piece: PieceIndex, parent: Member | None) -> PieceOffer:
-        plain = member.digest_form is DigestForm.SHA256
+        sha256 = ""
+        if member.digest_form is DigestForm.SHA256 and not self.cdn.is_source:
+            sha256 = self.cdn.digests[piece].removeprefix("sha256:")
+        own = member.url if self.cdn.is_source else f"/download/{self.id[:3]}/{self.id}"
         md5 = self._md5(piece)
         layout = self.cdn.layout
         wrapped = layout.size(piece) + 5 if layout is not None else self.cdn.piece_size
@@ -299,10 +370,10 @@ class Task:
             parent=cdn_peer_id(self._config.ip, self.id) if parent is None else parent.peer,
             host=member.node_host if parent is None else parent.host,
             port=self._config.download_port if parent is None else parent.port,
-            path=f"/download/{self.id[:3]}/{self.id}" if parent is None else parent.path,
+            path=own if parent is None else parent.path,
             piece_size=self.cdn.piece_size,
             md5=f"{md5}:{wrapped}" if md5 else "",
-            sha256=self.cdn.digests[piece].removeprefix("sha256:") if plain else "",
+            sha256=sha256,
             down_link_kb_per_s=20480,
         )
 
@@ -318,10 +389,10 @@ class Task:
                 if member.exchange is not None and self.swarm.is_complete(member):
                     self._touched[member] = None
 
-    def _answer_all(self, out: list[SupernodeEffect]) -> None:
+    def _answer_all(self, reply: Reply, out: list[SupernodeEffect]) -> None:
         for member in self.swarm.by_peer.values():
             if member.exchange is not None:
-                out.append(Answer(member.exchange, self.failure_answer()))
+                out.append(Answer(member.exchange, reply))
                 member.exchange = None
                 self.swarm.requeue(member)
 
@@ -338,6 +409,11 @@ class Task:
     def _news(self, member: Member) -> Reply:
         if not self.swarm.is_complete(member):
             return PiecesOffered(tuple(offer for _, offer in member.fetching.values()))
+        return self.completion()
+
+    def completion(self) -> TaskCompleted:
+        """Return what a peer that has all is told; with pieces from the origin that is nothing."""
         layout = self.cdn.layout
-        assert layout is not None
+        if layout is None or self.cdn.is_source:
+            return TaskCompleted("", 0)
         return TaskCompleted(self.cdn.md5, layout.wrapped_length)

@@ -1,273 +1,281 @@
-"""The supernode's copies on disk: filled from origins, given out as wrapped pieces (protocol 4.2).
+"""The supernode's copies on disk: filled from origins, kept, given again, deleted (protocol 7).
 
 The content lies plain at ``<home>/repo/download/<3>/<taskId>``; the wrapped file that v1 clients
-expect there is a view made while sending.  A copy that an earlier run left is hashed again and
-used as far as it goes: the read then begins behind it, on the condition that the origin still
-has the same content.
+expect there is a view made while sending (``cdn_port``).  Of what an earlier run left no byte is
+given out before it was hashed again.  A complete copy is used if the origin says that nothing has
+changed, or says nothing; an incomplete one as far as it goes, on the condition that the rest is
+of the same content.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import logging
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from math import inf
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, TypeVarTuple, Unpack
 
 import trio
 
-from ..engine.errors import RemoteProtocolError
+from ..engine.effects import CheckOrigin
 from ..engine.events import (
-    OriginEvent,
+    CopyDeleted,
+    Freshness,
+    OriginEnded,
     OriginFailed,
     OriginFailure,
     OriginOpened,
     OriginPieceStored,
     PieceHashed,
+    PieceVerified,
 )
-from ..engine.ids import PieceIndex, TaskId
 from ..engine.messages import DigestForm
-from ..engine.wire.frame import (
-    TAIL,
-    ContentSlice,
-    RangeError,
-    parse_range,
-    piece_head,
-    wrapped_parts,
-)
-from .http import FileSlice, HttpRequest, HttpResponse, text_response
-from .store import PieceStore, StoreError
+from .copy import Copy
+from .disk import copy_path, delete_copy, survey
+from .fill import Fill, whole_prefix
+from .pacing import Bandwidth, bucket, pace_of
+from .publish import NO_SPACE
+from .store import StoreError
+from .turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ..engine.effects import HashPiece, ReadOrigin
-    from ..engine.events import HeldPiece
-    from ..engine.wire.frame import Part
+    from ..engine.effects import HashPiece, ReadOrigin, SurveyDisk, VerifyPiece
+    from ..engine.events import DiskSurveyed, OriginEvent
+    from ..engine.ids import PieceIndex, TaskId
     from .origin import OriginReader
 
-_PREFIX: Final = "/download/"
+T = TypeVar("T")
+ArgsT = TypeVarTuple("ArgsT")
+_log = logging.getLogger(__name__)
+_THREADS: Final = 8
+_CHECK_S: Final = 3.0
+"""How long an origin may take to say that nothing has changed; registrations wait for it."""
 
 
-@dataclass(slots=True, eq=False)
-class _Copy:
-    store: PieceStore
-    users: int = 0
-    """Uploads and reads under way."""
-    forgotten: bool = False
+class Doomed(NamedTuple):
+    """A copy about to be deleted; ``copy`` is ``None`` if no task in memory has it open."""
+
+    task: TaskId
+    copy: Copy | None
+    turn: trio.Event
 
 
 class CdnStores:
-    """All copies of one supernode, and the two things done with them: reading and giving."""
+    """All copies of one supernode: those of tasks in memory, and those on the disk behind them."""
 
-    def __init__(self, repo: Path, reader: OriginReader) -> None:
-        self._folder, self._reader = repo / "download", reader
-        self._copies: dict[TaskId, _Copy] = {}
-        self._hashing = trio.CapacityLimiter(2)
+    def __init__(self, repo: Path, reader: OriginReader, bandwidth: Bandwidth) -> None:
+        self._folder, self._reader, self._bandwidth = repo / "download", reader, bandwidth
+        self._copies: dict[TaskId, Copy] = {}
+        self._draining: dict[TaskId, Copy] = {}  # of no task in memory any more, but being sent
+        self._turns: Turns[TaskId] = Turns()
+        self._threads = trio.CapacityLimiter(_THREADS)
+        self._all_reads = bucket(bandwidth.usable_bytes_per_s)
         self.origin_bytes = 0
-        self.upload_bytes = 0
+        self.cache_hits = 0
+
+    def find(self, task: TaskId) -> Copy | None:
+        """Return the copy of a task in memory."""
+        return self._copies.get(task)
 
     # --- filling ---
 
     async def read(self, effect: ReadOrigin, post: Callable[[OriginEvent], None]) -> None:
-        """Perform a read, the cached part from disk and the rest from the origin."""
+        """Perform a read: what is on disk from there, the rest from the origin."""
         try:
-            copy, fill = await self._open(effect, post)
+            copy, is_new = await self._open(effect.task)
         except (OSError, StoreError) as error:
+            full = isinstance(error, OSError) and error.errno in NO_SPACE
+            failure = OriginFailure.STORE_FULL if full else OriginFailure.STORE_FAILED
             reason = f"cannot keep task {effect.task} under {self._folder}: {error}"
-            post(OriginFailed(effect.fetch, OriginFailure.STORE_FAILED, reason))
+            post(OriginFailed(effect.fetch, failure, reason))
             return
-        copy.users += 1
+        copy.take()
+        fill = Fill(effect, copy, post, partial(self._renew, effect.task))
         try:
-            await self._reader.read(fill.shorten(effect), copy.store, fill.take, self._count)
+            if is_new and copy.is_whole and await self._is_fresh(effect, copy):
+                self.cache_hits += 1
+                await self._give_again(effect, copy, post)
+                return
+            if is_new and not copy.is_whole and copy.store.held:
+                fill.precede(whole_prefix(copy, await self._work(copy.store.rehash)))
+            await self._fill(effect, fill)
             if fill.is_void:
-                again = _Fill(copy.store, (), post)
-                await self._reader.read(effect, copy.store, again.take, self._count)
+                await self._fill(effect, fill)
         finally:
-            self._release(copy)
+            fill.copy.release()
+
+    async def _fill(self, effect: ReadOrigin, fill: Fill) -> None:
+        pace = pace_of(self._all_reads, bucket(self._bandwidth.link_bytes_per_s))
+        await self._reader.read(fill.shortened(), fill, fill.take, self._count, pace=pace)
+        if fill.ended is not None:
+            fill.finish(await self._work(fill.copy.md5, fill.ended.length))
+
+    async def _is_fresh(self, effect: ReadOrigin, copy: Copy) -> bool:
+        """Tell whether a whole copy may be used.  Where a digest is asked for, that will tell."""
+        store, layout = copy.store, copy.store.layout
+        assert layout is not None
+        if effect.wants_md5:
+            return True
+        if not store.validator:
+            return False
+        asked = CheckOrigin(
+            effect.fetch,
+            effect.url,
+            effect.headers,
+            store.validator,
+            layout.length,
+            effect.insecure,
+            effect.root_cas,
+        )
+        with trio.move_on_after(_CHECK_S):
+            found = await self._reader.check(asked)
+            return found in (Freshness.SAME, Freshness.UNKNOWN)
+        return True
+
+    async def _give_again(
+        self, effect: ReadOrigin, copy: Copy, post: Callable[[OriginEvent], None]
+    ) -> None:
+        """Say of a whole copy what a read would say, each piece once it was hashed again."""
+        store, layout = copy.store, copy.store.layout
+        assert layout is not None
+        cut = layout.length, layout.piece_size
+        post(OriginOpened(effect.fetch, *cut, ranged=True, validator=store.validator))
+        for piece, (size, digest) in sorted(store.held.items()):
+            if not await self._work(store.is_intact, piece):
+                store.drop(piece)
+                reason = f"piece {piece} of the copy on disk is damaged"
+                post(OriginFailed(effect.fetch, OriginFailure.SHORT, reason))
+                return
+            copy.sound.add(piece)
+            post(OriginPieceStored(effect.fetch, piece, size, digest))
+        md5 = await self._work(copy.md5, layout.length) if effect.wants_md5 else ""
+        post(OriginEnded(effect.fetch, layout.length, md5))
 
     async def hash(self, effect: HashPiece, post: Callable[[PieceHashed], None]) -> None:
         """Perform a ``HashPiece`` off the event loop."""
-        copy = self._copies.get(effect.task)
-        held = copy.store.held.get(effect.piece) if copy is not None else None
-        if copy is None or held is None:
+        found = self._held(effect.task, effect.piece)
+        if found is None:
             return
-        copy.users += 1
+        copy, size = found
+        copy.take()
         try:
-            digest = await trio.to_thread.run_sync(
-                copy.store.digest,
-                effect.piece,
-                held[0],
-                DigestForm.MD5_WRAPPED,
-                limiter=self._hashing,
-            )
+            form = DigestForm.MD5_WRAPPED
+            digest = await self._work(copy.store.digest, effect.piece, size, form)
             post(PieceHashed(effect.task, effect.piece, digest.removeprefix("md5:")))
         finally:
-            self._release(copy)
+            copy.release()
+
+    async def verify(self, effect: VerifyPiece, post: Callable[[PieceVerified], None]) -> None:
+        """Perform a ``VerifyPiece`` off the event loop."""
+        found = self._held(effect.task, effect.piece)
+        if found is None:
+            post(PieceVerified(effect.task, effect.piece, intact=False))
+            return
+        copy, _ = found
+        copy.take()
+        try:
+            intact = await self._work(copy.store.is_intact, effect.piece)
+            post(PieceVerified(effect.task, effect.piece, intact))
+        finally:
+            copy.release()
+
+    # --- letting go ---
 
     def forget(self, task: TaskId) -> None:
         """Close a copy once nobody uses it; its files stay for the next time."""
         copy = self._copies.pop(task, None)
         if copy is not None:
-            copy.forgotten = True
-            copy.users += 1
-            self._release(copy)
+            if copy.is_busy:
+                self._drain(task, copy)
+            copy.let_go()
+
+    def doom(self, task: TaskId) -> Doomed:
+        """Give a copy out no more; ``delete`` is to follow, and nobody opens it before."""
+        copy = self._copies.pop(task, None) or self._draining.pop(task, None)
+        is_open = copy is not None and not copy.is_closed
+        return Doomed(task, copy if is_open else None, self._turns.join(task))
+
+    async def delete(self, doomed: Doomed, post: Callable[[CopyDeleted], None]) -> None:
+        """Remove the files of a copy; whoever is being sent them gets all of it."""
+        task, copy, turn = doomed
+        gone = False
+        try:
+            await turn.wait()
+            if copy is None:
+                gone = await self._work(delete_copy, self._folder, task)
+            else:
+                await self._work(copy.unlink)
+                gone = True
+        except OSError as error:
+            _log.warning("the copy of task %s cannot be deleted: %s", task, error)
+        finally:
+            if copy is not None:
+                copy.let_go()
+            self._turns.leave(task, turn)
+        post(CopyDeleted(task, gone))
+
+    async def survey(self, effect: SurveyDisk, post: Callable[[DiskSurveyed], None]) -> None:
+        """Perform a ``SurveyDisk``."""
+        in_use = frozenset((*self._copies, *self._draining, *self._turns))
+        work = partial(survey, self._folder, in_use, lists_copies=effect.lists_copies)
+        post(await self._work(work))
 
     def close(self) -> None:
         """Close all copies."""
-        for copy in self._copies.values():
-            copy.store.close()
+        for copy in (*self._copies.values(), *self._draining.values()):
+            copy.close()
         self._copies.clear()
-
-    # --- giving ---
-
-    async def serve(self, request: HttpRequest) -> HttpResponse:
-        """Answer a request to the download port: a range of the wrapped file."""
-        if request.method not in ("GET", "HEAD"):
-            return HttpResponse(405)
-        task = request.target.partition("?")[0].removeprefix(_PREFIX).partition("/")[2]
-        copy = self._copies.get(TaskId(task))
-        if copy is None or not request.target.startswith(_PREFIX):
-            return text_response(404, f"no such file here: {request.target[:200]}")
-        try:
-            return self._answer(copy, request.header("range"))
-        except RemoteProtocolError as error:
-            return text_response(error.status_hint, str(error))
-
-    def _answer(self, copy: _Copy, wanted: str | None) -> HttpResponse:
-        store, layout = copy.store, copy.store.layout
-        if layout is None:
-            return text_response(404, "nothing of this file is here yet")
-        if wanted is None:
-            first, last = 0, layout.wrapped_length - 1 if layout.length >= 0 else 0
-        else:
-            first, last = parse_range(wanted)
-        if layout.length < 0:
-            parts = _piece_of_unknown(store, first, last)
-        else:
-            parts = wrapped_parts(layout, first, last)
-            last = min(last, layout.wrapped_length - 1)
-            for piece in range(first // layout.piece_size, last // layout.piece_size + 1):
-                if PieceIndex(piece) not in store.held:
-                    raise RangeError(f"piece {piece} is not here yet")
-        copy.users += 1
-        headers = ()
-        if wanted is not None:
-            total = layout.wrapped_length if layout.length >= 0 else "*"
-            headers = (("Content-Range", f"bytes {first}-{last}/{total}"),)
-        return HttpResponse(
-            200 if wanted is None else 206,
-            tuple(
-                FileSlice(store.fd, part.offset, part.count)
-                if isinstance(part, ContentSlice)
-                else part
-                for part in parts
-            ),
-            headers=(*headers, ("Accept-Ranges", "bytes")),
-            on_closed=partial(self._uploaded, copy),
-        )
+        self._draining.clear()
 
     # --- inside ---
 
-    async def _open(
-        self, effect: ReadOrigin, post: Callable[[OriginEvent], None]
-    ) -> tuple[_Copy, _Fill]:
-        """Return the copy to fill, with what an earlier run left of it."""
-        if (copy := self._copies.get(effect.task)) is not None:
-            return copy, _Fill(copy.store, (), post, keep=True)
-        path = self._folder / effect.task[:3] / effect.task
-        cached: tuple[HeldPiece, ...] = ()
+    async def _open(self, task: TaskId) -> tuple[Copy, bool]:
+        """Return the copy to fill, and whether it is new to the task now in memory."""
+        turn = self._turns.join(task)
         try:
-            store = await trio.to_thread.run_sync(PieceStore.open, path)
-            cached = await trio.to_thread.run_sync(store.rehash)
-        except StoreError:
-            store = await trio.to_thread.run_sync(PieceStore.create, path, str(effect.task))
-        copy = self._copies[effect.task] = _Copy(store)
-        return copy, _Fill(store, cached, post)
+            await turn.wait()
+            if (copy := self._copies.get(task)) is not None:
+                return copy, False
+            copy = self._draining.pop(task, None)
+            if copy is not None and not copy.is_closed:
+                copy.revive()
+            else:
+                copy = await self._work(Copy.open, copy_path(self._folder, task), str(task))
+            if trio.current_effective_deadline() == -inf:
+                copy.close()  # the task was forgotten meanwhile
+                await trio.lowlevel.checkpoint()
+            self._copies[task] = copy
+            return copy, True
+        finally:
+            self._turns.leave(task, turn)
+
+    def _renew(self, task: TaskId, old: Copy) -> Copy:
+        """Return an empty copy, in use, in place of ``old``, which is let go."""
+        old.unlink()
+        new = Copy.create(copy_path(self._folder, task), str(task))
+        new.take()
+        if self._copies.get(task) is old:
+            self._copies[task] = new
+        else:
+            new.let_go()
+        old.let_go()
+        old.release()
+        return new
+
+    def _drain(self, task: TaskId, copy: Copy) -> None:
+        still = {name: one for name, one in self._draining.items() if not one.is_closed}
+        self._draining = {**still, task: copy}
+
+    def _held(self, task: TaskId, piece: PieceIndex) -> tuple[Copy, int] | None:
+        copy = self._copies.get(task)
+        if copy is None or piece not in copy.sound:
+            return None
+        return copy, copy.store.held[piece][0]
+
+    async def _work(self, function: Callable[[Unpack[ArgsT]], T], *args: *ArgsT) -> T:
+        return await trio.to_thread.run_sync(function, *args, limiter=self._threads)
 
     def _count(self, count: int) -> None:
         self.origin_bytes += count
-
-    def _uploaded(self, copy: _Copy, _complete: bool, count: int) -> None:
-        self.upload_bytes += count
-        self._release(copy)
-
-    def _release(self, copy: _Copy) -> None:
-        copy.users -= 1
-        if copy.forgotten and not copy.users:
-            copy.store.close()
-
-
-class _Fill:
-    """Puts a cached beginning before what a read brings, and lays the store out."""
-
-    def __init__(
-        self,
-        store: PieceStore,
-        cached: tuple[HeldPiece, ...],
-        post: Callable[[OriginEvent], None],
-        *,
-        keep: bool = False,
-    ) -> None:
-        self._store, self._post = store, post
-        self.is_void = False
-        layout = store.layout
-        whole = layout.count if layout is not None and layout.length >= 0 else 0
-        prefix = 0
-        while prefix < min(len(cached), whole - 1) and cached[prefix].piece == prefix:
-            prefix += 1
-        self._cached = cached[:prefix] if store.validator else ()
-        self._keep = keep or bool(self._cached)
-
-    def shorten(self, effect: ReadOrigin) -> ReadOrigin:
-        """Ask only for what is not cached, if the origin still has the same content.
-
-        The last piece is asked for even if it is cached: its answer is the origin's word that
-        nothing has changed.
-        """
-        layout = self._store.layout
-        if not self._cached or layout is None:
-            return effect
-        return replace(
-            effect,
-            piece_size=layout.piece_size,
-            first_byte=layout.offset(PieceIndex(len(self._cached))),
-            validator=self._store.validator,
-            wants_md5=False,
-        )
-
-    def take(self, event: OriginEvent) -> None:
-        """Pass an event on, behind the disk work that it stands for."""
-        store = self._store
-        match event:
-            case OriginFailed(_, OriginFailure.CHANGED) if self._cached:
-                self.is_void = True
-                return
-            case OriginOpened(_, length, piece_size, _, validator):
-                layout = store.layout
-                same_cut = layout is not None and layout.piece_size == piece_size
-                store.lay_out(length, piece_size, validator, keep=same_cut and self._keep)
-                self._post(event)
-                for held in self._cached:
-                    self._post(OriginPieceStored(event.fetch, held.piece, held.size, held.digest))
-                self._cached = ()
-                return
-            case OriginPieceStored(_, piece, size, digest):
-                store.keep(piece, size, digest)
-            case _:
-                pass
-        self._post(event)
-
-
-def _piece_of_unknown(store: PieceStore, first: int, last: int) -> tuple[Part, ...]:
-    """Return one whole piece while nobody knows where the file ends."""
-    layout = store.layout
-    assert layout is not None
-    piece = PieceIndex(first // layout.piece_size)
-    if (first, last) != layout.wrapped_range(piece) or piece not in store.held:
-        raise RangeError(f"bytes {first}-{last}: not a piece that is here")
-    size = store.held[piece][0]
-    return (
-        piece_head(size, layout.piece_size),
-        *((ContentSlice(layout.offset(piece), size),) if size else ()),
-        TAIL,
-    )

@@ -1,84 +1,85 @@
-"""The supernode's control port: Dragonfly calls in, replies out when the engine has them."""
+"""The supernode's control port: which call it is, who answers it, and how long that took."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from itertools import count
+from time import time_ns
 from typing import TYPE_CHECKING
 
 import trio
 
-from ..engine.errors import RemoteProtocolError
-from ..engine.events import Dropped, Requested
-from ..engine.ids import ExchangeId
-from ..engine.messages import Refused, Register
+from ..engine.messages import Refused, Register, Registered, ReportMetrics
+from ..engine.peer_records import TableFull
 from ..engine.wire.v1 import CallError, decode_request, encode_reply
-from .http import HttpRequest, HttpResponse, text_response
+from ..engine.wire.v1_paths import METHODS
+from .http import HttpResponse
+from .rest.replies import RestError, error_reply
+from .rest.routes import Call, Route, not_found, wrong_method
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ..engine.effects import Answer
-    from ..engine.messages import Reply
-
-
-@dataclass(slots=True)
-class _Waiting:
-    answered: trio.Event
-    reply: Reply | None = None
+    from .http import HttpRequest
+    from .rest.api import RestApi
+    from .rest.metrics import Metrics
+    from .rest.node import Node
 
 
 class ControlPort:
-    """Turns each call into an event and waits for its ``Answer``.
+    """Hands each call to its route; the paths of the legacy API are found at one look."""
 
-    ``post`` takes the events; ``stats`` gives the JSON for ``/damselfly/stats``.
-    """
-
-    def __init__(
-        self, post: Callable[[Requested | Dropped], None], stats: Callable[[], bytes]
-    ) -> None:
-        self._post, self._stats = post, stats
-        self._ids = count(1)
-        self._waiting: dict[ExchangeId, _Waiting] = {}
+    def __init__(self, rest: RestApi) -> None:
+        self._router = rest.router(_LegacyCalls(rest.node, rest.metrics).routes)
         self.requests = 0
-
-    def answer(self, effect: Answer) -> None:
-        """Perform an ``Answer``; a client that is gone misses it."""
-        if (waiting := self._waiting.get(effect.exchange)) is not None:
-            waiting.reply = effect.reply
-            waiting.answered.set()
 
     async def serve(self, request: HttpRequest) -> HttpResponse:
         """Answer one call; the connection's task waits here while the engine holds it."""
         self.requests += 1
-        if request.method == "GET" and request.target == "/_ping":
-            return HttpResponse(200, (b"OK",), "text/plain; charset=utf-8")
-        if request.method == "GET" and request.target == "/damselfly/stats":
-            return HttpResponse(200, (self._stats(),), "application/json")
+        found = self._router.find(request.target.partition("?")[0])
+        if found is None:
+            return not_found()
+        endpoint, names = found
+        handler = endpoint.methods.get(request.method)
+        if handler is None:
+            return wrong_method()
+        begun_s = trio.current_time()
+        try:
+            response = await handler(Call(request, names))
+        except RestError as error:
+            response = error_reply(error)
+        endpoint.stats.observe(request, response, trio.current_time() - begun_s)
+        return response
+
+
+class _LegacyCalls:
+    """The calls of dfget (protocol 1), which are answered with HTTP 200 whatever they are."""
+
+    def __init__(self, node: Node, metrics: Metrics) -> None:
+        self._node, self._metrics = node, metrics
+        self.routes = tuple(Route(how, path, self._answer) for path, how in METHODS.items())
+
+    async def _answer(self, call: Call) -> HttpResponse:
+        request = call.request
         try:
             asked = decode_request(request.method, request.target, request.headers, request.body)
         except CallError as error:
             return _respond(*encode_reply(None, Refused(error.code, str(error))))
-        except RemoteProtocolError as error:
-            return text_response(error.status_hint, str(error))
-        if isinstance(asked, Register) and not asked.ip:
-            asked = replace(asked, ip=request.client_host)
-        return _respond(*encode_reply(asked, await self._ask(Requested(self._next(), asked))))
+        reply = await self._node.ask(asked)
+        if isinstance(asked, Register) and isinstance(reply, Registered):
+            self._note(asked, reply)
+        elif isinstance(asked, ReportMetrics):
+            self._metrics.downloaded(asked)
+        return _respond(*encode_reply(asked, reply))
 
-    async def _ask(self, event: Requested) -> Reply:
-        waiting = self._waiting[event.exchange] = _Waiting(trio.Event())
-        self._post(event)
+    def _note(self, asked: Register, reply: Registered) -> None:
+        """Write down that a download has begun."""
+        self._metrics.tasks_registered.add()
+        self._metrics.registered.of(asked.call_system).add()
+        records = self._node.records
         try:
-            await waiting.answered.wait()
-        finally:
-            del self._waiting[event.exchange]
-            if waiting.reply is None:
-                self._post(Dropped(event.exchange))
-        assert waiting.reply is not None
-        return waiting.reply
-
-    def _next(self) -> ExchangeId:
-        return ExchangeId(next(self._ids))
+            made = records.add(
+                asked.ip, asked.host_name, asked.port, asked.version, time_ns(), lasts=False
+            )
+        except TableFull:
+            return  # the list is short of one; the download is not
+        records.own(made.id, reply.task, asked.peer)
 
 
 def _respond(status: int, content_type: str, body: bytes) -> HttpResponse:

@@ -24,7 +24,7 @@ from ..engine.config import DownloadConfig
 from ..engine.download import DownloadEngine
 from ..engine.errors import DamselflyError
 from ..engine.events import Started
-from ..engine.ids import peer_id, task_file_name, task_id, task_url
+from ..engine.ids import TaskId, peer_id, task_file_name, task_url
 from .host import Host
 from .http import HttpError, HttpPool
 from .origin import OriginReader
@@ -33,6 +33,7 @@ from .peer_meta import WorkHome
 from .peer_spawn import PeerLaunch
 from .performer import Performer
 from .publish import PublishError, check_target
+from .share import DownloadLimit
 from .store import StoreDirectory
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     from ..engine.effects import DownloadEffect, FailCode, Milestone, NodeAddress
     from ..engine.events import DownloadEvent, HeldPiece
-    from ..engine.ids import PeerId, TaskId
+    from ..engine.ids import PeerId
     from .store import PieceStore
 
 _log = logging.getLogger(__name__)
@@ -69,7 +70,10 @@ class FetchRequest:
 
     ``target`` is where the file shall appear, ``home`` the work home, ``sign`` what makes this
     run's names unique.  ``dropped`` names query parameters that do not belong to the content's
-    identity.  Limits in bytes per second and times in seconds, 0: none.  ``port`` 0: any.
+    identity; neither does ``sha256``, by which the finished file is verified as by ``md5``.
+    Limits in bytes per second and times in seconds, 0: none.  ``port`` 0: any.  ``root_cas`` are
+    PEM certificates in base64, trusted beside the usual ones.  ``version`` is what this program
+    and its peer server say they are, empty: what they are.
     """
 
     url: str
@@ -79,18 +83,24 @@ class FetchRequest:
     nodes: tuple[NodeAddress, ...] = ()
     pattern: Pattern = Pattern.P2P
     md5: str = ""
+    sha256: str = ""
     identifier: str = ""
+    call_system: str = ""
+    dfdaemon: bool = False
     dropped: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
     back_to_source: bool = True
     local_limit_bytes_per_s: int = 0
     total_limit_bytes_per_s: int = 0
     timeout_s: float = 0.0
+    min_rate_bytes_per_s: int = 0
     alive_s: float = 300.0
     expire_s: float = 180.0
     ip: str = ""
     port: int = 0
     insecure: bool = False
+    root_cas: tuple[str, ...] = ()
+    version: str = ""
     verbose: bool = False
 
 
@@ -147,12 +157,15 @@ async def fetch(request: FetchRequest, watcher: Watcher) -> Outcome:
         if nodes and request.pattern is Pattern.P2P:
             server = await _peer_server(request, ip, name, pool)
         config = _config(request, nodes, ip, server, name)
-        task = task_id(config.task_url, md5=config.md5, identifier=config.identifier)
+        task = config.task
         store, held = await _open_store(stores, f"{name}.service", _key(request, task))
         try:
-            performer = await _run(request, config, store, held, pool, watcher, serves=bool(server))
+            async with DownloadLimit(
+                _rate(request), server.share_rate if server else None
+            ) as limit:
+                performer = await _run(request, config, store, held, pool, watcher, limit)
             if server is not None and performer.is_published:
-                await _hand_over(server, task, config.peer, performer.node)
+                await _hand_over(server, performer.task or task, config.peer, performer.node)
         finally:
             _leave_behind(store)
     finish = performer.finish
@@ -190,13 +203,18 @@ def _config(
         port=server.port if server is not None else 0,
         path=server.path if server is not None else f"/peer/file/{quote(name)}",
         host_name=socket.gethostname() or "localhost",
-        version=version(),
+        version=request.version or version(),
         md5=request.md5,
         identifier=request.identifier,
+        call_system=request.call_system,
         headers=request.headers,
+        dfdaemon=request.dfdaemon,
         insecure=request.insecure,
+        root_cas=request.root_cas,
         back_to_source=request.back_to_source,
+        source_only=request.pattern is Pattern.SOURCE,
         timeout_s=request.timeout_s,
+        min_rate_bytes_per_s=request.min_rate_bytes_per_s,
     )
 
 
@@ -207,21 +225,29 @@ async def _run(
     held: tuple[HeldPiece, ...],
     pool: HttpPool,
     watcher: Watcher,
-    *,
-    serves: bool,
+    limit: DownloadLimit,
 ) -> Performer:
     started, progress = Started(), Progress(from_disk=sum(piece.size for piece in held))
     if held and (layout := store.layout) is not None:
-        started = Started(held, layout.length, layout.piece_size, store.validator)
+        started = Started(held, layout.length, layout.piece_size, store.validator, layout.plain)
     engine = DownloadEngine(config, Random(os.urandom(16)))
     async with OriginReader() as reader, trio.open_nursery() as nursery:
         performer = Performer(
-            request, progress, store, reader, pool, watcher, nursery, serves=serves
+            request,
+            progress,
+            store,
+            reader,
+            pool,
+            watcher,
+            nursery,
+            pace=limit.pace,
+            serves=config.port > 0,
         )
         host: Host[DownloadEvent, DownloadEffect] = Host(engine, performer.perform)
         performer.attach(host.post, engine)
         host.post(started)
         nursery.start_soon(host.run)
+        nursery.start_soon(limit.run)
         await performer.finished.wait()
         nursery.cancel_scope.cancel()
     return performer
@@ -280,6 +306,11 @@ def _key(request: FetchRequest, task: str) -> str:
     return hashlib.sha256(wishes.encode()).hexdigest()
 
 
+def _rate(request: FetchRequest) -> int:
+    limits = (request.local_limit_bytes_per_s, request.total_limit_bytes_per_s)
+    return min((limit for limit in limits if limit > 0), default=0)
+
+
 async def _own_ip(nodes: tuple[NodeAddress, ...]) -> str:
     """Return the address from which the first supernode that answers is reached, or nothing."""
     for node in nodes:
@@ -299,7 +330,8 @@ async def _peer_server(
     launch = PeerLaunch(
         ip=ip,
         home=WorkHome(request.home),
-        version=version(),
+        version=request.version or version(),
+        is_compat=bool(request.version),
         port=request.port,
         total_limit_bytes_per_s=request.total_limit_bytes_per_s,
         expire_s=request.expire_s,

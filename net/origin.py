@@ -1,9 +1,9 @@
 """Reading an origin over HTTP into pieces: what ``ReadOrigin`` asks for.
 
-httpx brings TLS, redirects and proxies from the environment; it is heavy to import, so that
-happens with the first read.  Bytes are gathered into blocks of at most 1 MiB, and a worker thread
-hashes and writes each block: as fast as doing it inline when that was measured, and neither a
-slow hash nor a disk that makes its writers wait holds up the loop that answers peers.
+httpx brings TLS, redirects and proxies from the environment (``origin_clients``).  Bytes are
+gathered into blocks of at most 1 MiB, and a worker thread hashes and writes each block: as fast
+as doing it inline when that was measured, and neither a slow hash nor a disk that makes its
+writers wait holds up the loop that answers peers.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from __future__ import annotations
 import hashlib
 import re
 from contextlib import aclosing, asynccontextmanager, suppress
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self, cast
 
 import trio
 
 from ..engine.events import (
+    Freshness,
     OriginEnded,
     OriginFailed,
     OriginFailure,
@@ -25,22 +25,22 @@ from ..engine.events import (
 )
 from ..engine.ids import PieceIndex
 from ..engine.piece import UNKNOWN_LENGTH, Digest, PieceLayout, PieceSizePolicy
-from .origin_head import OriginError, OriginQuery, judge, query_of
+from .origin_clients import OriginClients
+from .origin_head import OriginError, first_byte_of, freshness, if_changed, judge, query_of
 from .publish import NO_SPACE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 
     import httpx
 
-    from ..engine.effects import ReadOrigin
+    from ..engine.effects import CheckOrigin, ProbeOrigin, ReadOrigin
     from ..engine.events import OriginEvent
     from .http.messages import Pace
 
 MAX_REDIRECTS: Final = 10
 _BLOCK_BYTES: Final = 1 << 20
-_IDLE_CONNECTIONS: Final = 32
-_IDLE_S: Final = 30.0
+_WRITERS: Final = 16
 _DRAIN_BYTES: Final = 64 << 10
 _SHOWN_CHARS: Final = 300
 _SECRETS: Final = re.compile(r"^([a-zA-Z][-+.a-zA-Z0-9]*://)[^/?#]*@|#.*$", re.DOTALL)
@@ -58,20 +58,24 @@ class Sink(Protocol):
 class _Flow(NamedTuple):
     received: Callable[[int], None]
     pace: Pace | None
+    writers: trio.CapacityLimiter
 
 
 class OriginReader:
     """Reads origins over kept-alive connections; an async context manager that closes them.
 
     ``connect_timeout_s`` bounds name lookup, connection and TLS; ``stall_timeout_s`` any time in
-    which no byte comes.  How many reads run at once is up to the caller.
+    which no byte comes.  How many reads run at once is up to the caller; they write in threads of
+    their own, so that names that cannot be looked up (in trio's threads) do not hold them up.
     """
 
     def __init__(self, *, connect_timeout_s: float = 10.0, stall_timeout_s: float = 30.0) -> None:
         self._connect_timeout_s = connect_timeout_s
         self._stall_timeout_s = stall_timeout_s
-        self._clients: dict[bool, httpx.AsyncClient] = {}
-        self._making = trio.Lock()
+        self._clients = OriginClients(
+            connect_timeout_s=connect_timeout_s, stall_timeout_s=stall_timeout_s
+        )
+        self._writers = trio.CapacityLimiter(_WRITERS)
 
     async def __aenter__(self) -> Self:
         return self
@@ -81,9 +85,7 @@ class OriginReader:
 
     async def aclose(self) -> None:
         """Close all connections; no read may be under way."""
-        for client in self._clients.values():
-            await client.aclose()
-        self._clients.clear()
+        await self._clients.aclose()
 
     async def read(
         self,
@@ -100,11 +102,33 @@ class OriginReader:
         """
         trail = [shown_url(effect.url)]
         try:
-            await self._read(effect, sink, post, _Flow(count or _ignore, pace), trail)
+            flow = _Flow(count or _ignore, pace, self._writers)
+            await self._read(effect, sink, post, flow, trail)
         except OriginError as error:
-            where = trail[0] if len(trail) == 1 else f"{trail[0]} (redirected to {trail[-1]})"
-            reason = f"GET {where} {error}"
-            post(OriginFailed(effect.fetch, error.failure, reason, error.status))
+            post(_failed(effect, error, trail))
+
+    async def probe(self, effect: ProbeOrigin, post: Callable[[OriginEvent], None]) -> None:
+        """Do what ``effect`` says and post its event."""
+        asked, trail = first_byte_of(effect), [shown_url(effect.url)]
+        try:
+            query = query_of(asked)
+            async with self._open(asked, query.headers, trail) as response:
+                head = judge(asked, query, response.status_code, response.headers)
+        except OriginError as error:
+            post(_failed(asked, error, trail))
+            return
+        size = effect.piece_size.piece_size(head.length)
+        post(OriginOpened(effect.fetch, head.length, size, head.ranged, head.validator))
+
+    async def check(self, effect: CheckOrigin) -> Freshness:
+        """Find out what ``effect`` asks; an origin that cannot be asked says nothing."""
+        asked = first_byte_of(effect)
+        try:
+            query = if_changed(query_of(asked), effect.validator)
+            async with self._open(asked, query.headers, []) as response:
+                return freshness(effect, query, response.status_code, response.headers)
+        except OriginError:
+            return Freshness.UNKNOWN
 
     async def _read(
         self,
@@ -115,12 +139,13 @@ class OriginReader:
         trail: list[str],
     ) -> None:
         query = query_of(effect)
-        async with aclosing(await self._open(effect, query, trail)) as response:
+        async with self._open(effect, query.headers, trail) as response:
             head = judge(effect, query, response.status_code, response.headers)
             size = effect.piece_size
             if isinstance(size, PieceSizePolicy):
                 size = size.piece_size(head.length)
-            pieces = _PieceCutter(effect, PieceLayout(head.length, size), sink, post)
+            layout = PieceLayout(head.length, size, effect.plain)
+            pieces = _PieceCutter(effect, layout, sink, post, flow.writers)
             post(OriginOpened(effect.fetch, head.length, size, head.ranged, head.validator))
             if head.body_bytes != 0:
                 await self._read_body(response, head.body_bytes, pieces, flow)
@@ -129,16 +154,33 @@ class OriginReader:
             length = pieces.offset if head.length == UNKNOWN_LENGTH else head.length
             post(OriginEnded(effect.fetch, length, pieces.md5() if covered else ""))
 
+    @asynccontextmanager
     async def _open(
-        self, effect: ReadOrigin, query: OriginQuery, trail: list[str]
+        self,
+        effect: ReadOrigin,
+        headers: Iterable[tuple[str, str]],
+        trail: list[str],
+    ) -> AsyncGenerator[httpx.Response]:
+        """Give the answer's head after redirects; its body can be read meanwhile."""
+        trusted = self._clients.use(insecure=effect.insecure, root_cas=effect.root_cas)
+        async with (
+            trusted as client,
+            aclosing(await self._follow(client, effect.url, headers, trail)) as response,
+        ):
+            yield response
+
+    async def _follow(
+        self,
+        client: httpx.AsyncClient,
+        url: str,
+        headers: Iterable[tuple[str, str]],
+        trail: list[str],
     ) -> httpx.Response:
-        """Return the answer's head after redirects; its body is still to be read."""
-        client = await self._client(effect.insecure)
         import httpx
 
-        headers = [(name.encode(), value.encode()) for name, value in query.headers]
+        lines = [(name.encode(), value.encode()) for name, value in headers]
         try:
-            request = client.build_request("GET", effect.url, headers=headers)
+            request = client.build_request("GET", url, headers=lines)
             for _ in range(MAX_REDIRECTS + 1):
                 response = await client.send(request, stream=True, follow_redirects=False)
                 if response.next_request is None:
@@ -150,6 +192,8 @@ class OriginReader:
                 trail.append(shown_url(str(request.url)))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._explain(error, OriginFailure.UNREACHABLE) from error
+        except UnicodeError as error:  # from looking up a host that cannot be a name
+            raise OriginError(OriginFailure.BAD_ANSWER, f"cannot be sent: {error}") from error
         raise OriginError(OriginFailure.BAD_ANSWER, f"redirects more than {MAX_REDIRECTS} times")
 
     async def _read_body(
@@ -163,7 +207,7 @@ class OriginReader:
 
         received = 0
         try:
-            async with _body_of(response) as chunks:
+            async with body_of(response) as chunks:
                 async for chunk in chunks:
                     flow.received(len(chunk))
                     received += len(chunk)
@@ -179,35 +223,6 @@ class OriginReader:
             raise OriginError(
                 OriginFailure.SHORT, f"sent {received} of the {expected} bytes promised"
             )
-
-    async def _client(self, insecure: bool) -> httpx.AsyncClient:
-        async with self._making:
-            if insecure not in self._clients:
-                # The import and the certificates take a tenth of a second.
-                client = await trio.to_thread.run_sync(self._make_client, insecure)
-                self._clients[insecure] = client
-            return self._clients[insecure]
-
-    def _make_client(self, insecure: bool) -> httpx.AsyncClient:
-        import httpx
-
-        tls = httpx.create_ssl_context(verify=not insecure)
-        if not insecure:
-            tls.load_default_certs()  # what this machine trusts, beside httpx's own list
-        return httpx.AsyncClient(
-            verify=tls,
-            timeout=httpx.Timeout(
-                self._stall_timeout_s, connect=self._connect_timeout_s, pool=None
-            ),
-            limits=httpx.Limits(
-                max_connections=None,
-                max_keepalive_connections=_IDLE_CONNECTIONS,
-                keepalive_expiry=_IDLE_S,
-            ),
-            # Tasks of different users share the client: what one is told must not reach another.
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            headers={"User-Agent": "damselfly"},
-        )
 
     def _explain(
         self, error: httpx.HTTPError | httpx.InvalidURL, broken: OriginFailure
@@ -253,6 +268,7 @@ class _PieceCutter:
         layout: PieceLayout,
         sink: Sink,
         post: Callable[[OriginEvent], None],
+        writers: trio.CapacityLimiter,
     ) -> None:
         assert effect.first_byte % layout.content_size == 0, "a read begins where a piece does"
         self.offset = effect.first_byte
@@ -261,6 +277,7 @@ class _PieceCutter:
         self._content_size = layout.content_size
         self._sink = sink
         self._post = post
+        self._writers = writers
         self._blocks: list[tuple[int, memoryview]] = []
         self._gathered = 0
         self._sha256 = hashlib.sha256()
@@ -299,7 +316,7 @@ class _PieceCutter:
     async def _store(self) -> None:
         blocks, self._blocks, self._gathered = self._blocks, [], 0
         try:
-            await trio.to_thread.run_sync(self._hash_and_write, blocks)
+            await trio.to_thread.run_sync(self._hash_and_write, blocks, limiter=self._writers)
         except OSError as error:
             full = error.errno in NO_SPACE
             raise OriginError(
@@ -315,6 +332,12 @@ class _PieceCutter:
             self._sink.write(offset, block)
 
 
+def _failed(effect: ReadOrigin, error: OriginError, trail: list[str]) -> OriginFailed:
+    where = trail[0] if len(trail) == 1 else f"{trail[0]} (redirected to {trail[-1]})"
+    reason = f"GET {where} {error}"
+    return OriginFailed(effect.fetch, error.failure, reason, error.status, error.needed_bytes)
+
+
 def shown_url(url: str) -> str:
     """Return ``url`` as it may stand in messages and logs: without user, password and query."""
     bare = _SECRETS.sub(r"\1", url)
@@ -323,7 +346,7 @@ def shown_url(url: str) -> str:
 
 
 @asynccontextmanager
-async def _body_of(response: httpx.Response) -> AsyncGenerator[AsyncIterator[bytes]]:
+async def body_of(response: httpx.Response) -> AsyncGenerator[AsyncIterator[bytes]]:
     """Give the body's chunks; afterwards the response is closed, however far it was read.
 
     httpx reads through nested async generators, which trio wants to see ended.  With the

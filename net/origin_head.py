@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+from ..engine.effects import ProbeOrigin, ReadOrigin
 from ..engine.errors import ConfigError, DamselflyError
-from ..engine.events import OriginFailure
-from ..engine.piece import UNKNOWN_LENGTH
+from ..engine.events import Freshness, OriginFailure
+from ..engine.ids import TaskId
+from ..engine.piece import UNKNOWN_LENGTH, PieceSizePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ..engine.effects import ReadOrigin
+    from ..engine.effects import CheckOrigin
 
 #: Headers of a user that would change how the connection or the bytes are framed.
 _OURS: Final = frozenset(
@@ -31,6 +33,11 @@ _OURS: Final = frozenset(
         "upgrade",
     }
 )
+#: Headers of a user that would make a request conditional on something else.
+_CONDITIONS: Final = frozenset({"if-match", "if-modified-since", "if-none-match", "if-range"})
+#: Answers that say nothing about the content.
+_DENIED: Final = frozenset({401, 403, 407})
+_BUSY: Final = frozenset({408, 429})
 _MAX_VALIDATOR_CHARS: Final = 1024
 _TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -43,10 +50,13 @@ _EMPTY_FILE: Final = re.compile(r"bytes \*/0+")
 class OriginError(DamselflyError):
     """A read cannot go on: what ``OriginFailed`` will say."""
 
-    def __init__(self, failure: OriginFailure, reason: str, status: int = 0) -> None:
+    def __init__(
+        self, failure: OriginFailure, reason: str, status: int = 0, *, needed_bytes: int = 0
+    ) -> None:
         super().__init__(reason)
         self.failure = failure
         self.status = status
+        self.needed_bytes = needed_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +130,52 @@ def query_of(effect: ReadOrigin) -> OriginQuery:
     if effect.validator:
         fields.append(("If-Range", effect.validator))
     return OriginQuery(tuple(fields), True, span, task)
+
+
+def first_byte_of(effect: ProbeOrigin | CheckOrigin) -> ReadOrigin:
+    """Return the shortest read that tells what an origin has: of one byte."""
+    is_probe = isinstance(effect, ProbeOrigin)
+    return ReadOrigin(
+        fetch=effect.fetch,
+        task=TaskId(""),
+        url=effect.url,
+        headers=effect.headers,
+        piece_size=effect.piece_size if is_probe else PieceSizePolicy.ADAPTIVE,
+        last_byte=0,
+        insecure=effect.insecure,
+        root_cas=effect.root_cas,
+    )
+
+
+def if_changed(query: OriginQuery, validator: str) -> OriginQuery:
+    """Return ``query`` on the condition that the content is not the one with ``validator``."""
+    headers = [field for field in query.headers if field[0].lower() not in _CONDITIONS]
+    if validator:
+        name = "If-None-Match" if validator.startswith('"') else "If-Modified-Since"
+        headers.append((name, validator))
+    return replace(query, headers=tuple(headers))
+
+
+def freshness(
+    effect: CheckOrigin, query: OriginQuery, status: int, headers: Mapping[str, str]
+) -> Freshness:
+    """Return what the answer to an ``if_changed`` query means (protocol 7.4).
+
+    An origin in trouble (5xx) says nothing, as RFC 9111 has it in 4.3.3.
+    """
+    if status == 304:
+        return Freshness.SAME
+    if status in _DENIED:
+        return Freshness.DENIED
+    if status >= 500 or status in _BUSY:
+        return Freshness.UNKNOWN
+    if effect.validator:
+        return Freshness.CHANGED
+    try:
+        length = judge(first_byte_of(effect), query, status, headers).length
+    except OriginError:
+        return Freshness.CHANGED
+    return Freshness.SAME if length in (UNKNOWN_LENGTH, effect.length) else Freshness.CHANGED
 
 
 def judge(

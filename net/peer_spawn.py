@@ -28,13 +28,15 @@ _MAX_REASON_CHARS: Final = 300
 class PeerLaunch:
     """The peer server that a dfget wants; ``ip`` is the address that others reach this host by.
 
-    ``version`` is dfget's own: only a server of the same version is used.  ``command`` starts a
-    server when the flags of protocol 3.1 are appended.
+    ``version`` is what dfget says it is: only a server that says the same is used, and a new one
+    is told to if that is not what this program is (``is_compat``).  ``command`` starts a server
+    when the flags of protocol 3.1 are appended.
     """
 
     ip: str
     home: WorkHome
     version: str
+    is_compat: bool = False
     port: int = 0
     total_limit_bytes_per_s: int = 0
     expire_s: float = 180.0
@@ -57,6 +59,7 @@ class PeerLaunch:
             ("--home", str(self.home.path)),
             ("--expiretime", f"{self.expire_s:g}s"),
             ("--alivetime", f"{self.alive_s:g}s"),
+            *((("--compat-version", self.version),) if self.is_compat else ()),
         )
         verbose = ("--verbose",) if self.verbose else ()
         return (*[word for pair in given for word in pair], *verbose)

@@ -26,11 +26,11 @@ from ..engine.effects import (
 )
 from ..engine.errors import RemoteProtocolError
 from ..engine.events import ExchangeFailed, PieceFetched, Published, PublishFailed, Replied
-from ..engine.ids import is_cdn
-from ..engine.ratelimit import TokenBucket
+from ..engine.ids import TaskId, is_cdn
 from ..engine.wire.v1 import decode_reply, encode_request
 from .downloader import fetch_piece
 from .http import HttpError
+from .origin_piece import OriginPiece, read_of
 from .publish import PublishError, publish
 
 if TYPE_CHECKING:
@@ -42,11 +42,11 @@ if TYPE_CHECKING:
     from ..engine.ids import FetchId
     from .fetch import FetchRequest, Progress, Watcher
     from .http import HttpPool
+    from .http.messages import Pace
     from .origin import OriginReader
     from .store import PieceStore
 
 _log = logging.getLogger(__name__)
-_BURST_BYTES = 256 << 10
 _MAX_REPLY_BYTES = 4 << 20
 
 
@@ -63,15 +63,17 @@ class Performer:
         watcher: Watcher,
         nursery: trio.Nursery,
         *,
+        pace: Pace | None,
         serves: bool,
     ) -> None:
         self._request, self._store, self._serves = request, store, serves
         self._reader, self._pool = reader, pool
         self._watcher, self._nursery = watcher, nursery
         self._fetches: dict[FetchId, _Fetch] = {}
-        self._pace = _pacer(request)
+        self._pace = pace
         self.progress = progress
         self.node: NodeAddress | None = None
+        self.task = TaskId("")
         self.finish: Finish | None = None
         self.finished = trio.Event()
 
@@ -101,8 +103,8 @@ class Performer:
                 self._moved()
             case DropPiece(piece):
                 self._store.drop(piece)
-            case LayOut(_, length, piece_size, validator, keep):
-                self._store.lay_out(length, piece_size, validator, keep)
+            case LayOut(_, length, piece_size, validator, keep, plain):
+                self._store.lay_out(length, piece_size, validator, keep, plain=plain)
                 self._moved()
             case Publish():
                 self._nursery.start_soon(self._publish, effect)
@@ -135,6 +137,9 @@ class Performer:
             self._post(ExchangeFailed(effect.exchange, str(error)))
 
     async def _fetch(self, effect: FetchPiece, sink: _Fetch) -> None:
+        if "://" in effect.offer.path:
+            await self._fetch_from_origin(effect, sink)
+            return
         event = await fetch_piece(effect, self._pool, sink.write, pace=self._pace)
         if isinstance(event, PieceFetched):
             if is_cdn(effect.offer.parent):
@@ -144,10 +149,23 @@ class Performer:
         self._post(event)
 
     async def _read(self, effect: ReadOrigin, sink: _Fetch) -> None:
-        def count(received: int) -> None:
-            self._count(from_origin=received)
+        await self._reader.read(effect, sink, self._post, self._came, pace=self._pace)
 
-        await self._reader.read(effect, sink, self._post, count, pace=self._pace)
+    async def _fetch_from_origin(self, effect: FetchPiece, sink: _Fetch) -> None:
+        request, layout = self._request, self._store.layout
+        assert layout is not None
+        read = read_of(
+            effect,
+            layout,
+            headers=request.headers,
+            validator=self._store.validator,
+            insecure=request.insecure,
+            root_cas=request.root_cas,
+        )
+        piece = OriginPiece(effect)
+        await self._reader.read(read, sink, piece.take, self._came, pace=self._pace)
+        assert piece.event is not None, "a read ends in a piece or in a failure"
+        self._post(piece.event)
 
     async def _publish(self, effect: Publish) -> None:
         work = partial(
@@ -156,6 +174,7 @@ class Performer:
             self._request.target,
             effect.length,
             effect.md5,
+            sha256=self._request.sha256,
             keep_store=self._serves,
         )
         try:
@@ -185,8 +204,11 @@ class Performer:
     def _tell(self, milestone: Milestone, text: str) -> None:
         _log.info("%s: %s", milestone.name.lower(), text)
         if milestone in (Milestone.CONNECTED, Milestone.MIGRATED):
-            self.node = self._engine.node
+            self.node, self.task = self._engine.node, self._engine.task
         self._watcher.told(milestone, text)
+
+    def _came(self, received: int) -> None:
+        self._count(from_origin=received)
 
     def _count(self, *, from_supernode: int = 0, from_peers: int = 0, from_origin: int = 0) -> None:
         now = self.progress
@@ -225,19 +247,3 @@ class _Fetch:
         if (store := self._store) is None:
             raise OSError(errno.ECANCELED, "the fetch was given up")
         store.write(offset, data)
-
-
-def _pacer(request: FetchRequest) -> Callable[[int], Awaitable[None]] | None:
-    """Return what keeps downloads within the limits of a request, or nothing if it has none."""
-    limits = (request.local_limit_bytes_per_s, request.total_limit_bytes_per_s)
-    rate = min((limit for limit in limits if limit > 0), default=0)
-    if not rate:
-        return None
-    bucket = TokenBucket(rate, _BURST_BYTES)
-
-    async def pace(count: int) -> None:
-        wait_s = bucket.take(count, trio.current_time())
-        if wait_s > 0:
-            await trio.sleep(wait_s)
-
-    return pace

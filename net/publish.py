@@ -8,6 +8,7 @@ import hashlib
 import os
 import secrets
 import stat
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ..engine.errors import DamselflyError
@@ -38,21 +39,28 @@ class PublishError(DamselflyError):
 
 
 def publish(
-    store: PieceStore, target: Path, length: int, md5: str = "", *, keep_store: bool
+    store: PieceStore,
+    target: Path,
+    length: int,
+    md5: str = "",
+    *,
+    sha256: str = "",
+    keep_store: bool,
 ) -> None:
     """Verify the ``length`` bytes in ``store`` and make them appear as ``target`` in one step.
 
-    ``md5`` (hex) is that of the whole file; empty: the pieces were enough.  With ``keep_store``
-    target and store share their bytes where the file system allows, and the store is finished
-    and must not be written again; without, it is gone afterwards, closed and all.  Directories
-    above ``target`` are made, and a file that has the name is replaced.  To be called in a worker
-    thread.  Raises ``PublishError``; the store then stays as it was.
+    ``md5`` and ``sha256`` (hex) are those of the whole file; both empty: the pieces were enough.
+    With ``keep_store`` target and store share their bytes where the file system allows, and the
+    store is finished and must not be written again; without, it is gone afterwards, closed and
+    all.  Directories above ``target`` are made, and a file that has the name is replaced.  To be
+    called in a worker thread.  Raises ``PublishError``; the store then stays as it was.
     """
     check_target(target)
     with _explained(target, f"the data stays in {store.path}"):
         _cut(store, length)
-        if md5:
-            _verify(store, target, md5)
+        for name, expected in (("md5", md5), ("sha256", sha256)):
+            if expected:
+                _verify(store, target, name, expected)
         if keep_store:
             _link(store, target, length)
             store.finish(length)
@@ -101,12 +109,13 @@ def _cut(store: PieceStore, length: int) -> None:
     os.ftruncate(store.fd, length)
 
 
-def _verify(store: PieceStore, target: Path, md5: str) -> None:
+def _verify(store: PieceStore, target: Path, name: str, expected: str) -> None:
     with store.path.open("rb", buffering=0) as file:
-        real = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if real != md5.lower():
+        hasher = partial(hashlib.new, name, usedforsecurity=False)
+        real = hashlib.file_digest(file, hasher).hexdigest()
+    if real != expected.lower():
         raise PublishError(
-            f"md5 not match, expected:{md5} real:{real}; {target} was not written;"
+            f"{name} not match, expected:{expected} real:{real}; {target} was not written;"
             " check the expected value, or whether the origin has changed",
             mismatch=True,
         )

@@ -53,6 +53,7 @@ class LaidOut:
     piece_size: int
     validator: str
     keep: bool
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +114,8 @@ class SidecarState:
                 if schema != SCHEMA:
                     raise RemoteProtocolError(f"schema {schema}: expected {SCHEMA}")
                 self.key = key
-            case LaidOut(length, piece_size, validator, keep):
-                self._lay_out(length, piece_size)
+            case LaidOut(length, piece_size, validator, keep, plain):
+                self._lay_out(length, piece_size, plain=plain)
                 self.validator = validator
                 if not keep:
                     self.held.clear()
@@ -131,9 +132,9 @@ class SidecarState:
             case _:
                 assert_never(record)
 
-    def _lay_out(self, length: int, piece_size: int) -> None:
+    def _lay_out(self, length: int, piece_size: int, *, plain: bool) -> None:
         try:
-            self.layout = PieceLayout(length, piece_size)
+            self.layout = PieceLayout(length, piece_size, plain)
         except ConfigError as error:
             raise RemoteProtocolError(str(error)) from error
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Self
 from ..engine.errors import DamselflyError, LocalProtocolError
 from ..engine.events import HeldPiece
 from ..engine.messages import DigestForm
-from ..engine.piece import Digest
+from ..engine.piece import Digest, PieceLayout
 from ..engine.wire.frame import TAIL, piece_head
 from .sidecar import (
     SCHEMA,
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..engine.ids import PieceIndex
-    from ..engine.piece import PieceLayout
     from .sidecar import Record
 
 MAX_NAME_BYTES: Final = 255 - len(SUFFIX)
@@ -174,19 +173,21 @@ class PieceStore:
         """Tell whether a user's file may share the bytes, so that they must stay as they are."""
         return self.finished_length is not None or os.fstat(self._fd).st_nlink > 1
 
-    def lay_out(self, length: int, piece_size: int, validator: str, keep: bool) -> None:
+    def lay_out(
+        self, length: int, piece_size: int, validator: str, keep: bool, *, plain: bool = False
+    ) -> None:
         """Make room for ``length`` bytes (-1: unknown); without ``keep`` all pieces are void.
 
         A disk that refuses shows when pieces come.
         """
         self._check_unfinished()
-        layout = self._state.layout
-        if keep and self._state.held and layout and layout.piece_size != piece_size:
+        layout, new = self._state.layout, PieceLayout(length, piece_size, plain)
+        if keep and self._state.held and layout and layout.content_size != new.content_size:
             raise LocalProtocolError(
-                f"{self._path}: pieces of {layout.piece_size} bytes cannot be kept"
-                f" in a layout of {piece_size}"
+                f"{self._path}: pieces of {layout.content_size} bytes cannot be kept"
+                f" in a layout of {new.content_size}"
             )
-        self._append(LaidOut(length, piece_size, validator, keep))
+        self._append(LaidOut(length, piece_size, validator, keep, plain))
         with contextlib.suppress(OSError):
             if not keep:
                 os.ftruncate(self._fd, 0)
@@ -216,11 +217,24 @@ class PieceStore:
         """Read all pieces kept, drop those that no longer match, and return the rest in order."""
         good: list[HeldPiece] = []
         for piece, (size, digest) in sorted(self._state.held.items()):
-            if self._is_intact(piece, size, digest):
+            if self.is_intact(piece):
                 good.append(HeldPiece(piece, size, digest))
             else:
                 self.drop(piece)
         return tuple(good)
+
+    def is_intact(self, piece: PieceIndex) -> bool:
+        """Read a piece again and tell whether it is what was kept."""
+        size, digest = self._state.held[piece]
+        layout = self._state.layout
+        assert layout is not None, "a piece is only held under a layout"
+        if size > layout.content_size or (layout.length >= 0 and size != layout.size(piece)):
+            return False
+        if digest.startswith(_SHA256):
+            return digest == self.digest(piece, size, DigestForm.SHA256)
+        return digest.startswith(_MD5) and digest == self.digest(
+            piece, size, DigestForm.MD5_WRAPPED
+        )
 
     def digest(self, piece: PieceIndex, size: int, form: DigestForm) -> Digest:
         """Read ``size`` content bytes of a piece and return their digest in the form asked for."""
@@ -254,17 +268,6 @@ class PieceStore:
         self._path.rename(path)
         sidecar_path(self._path).rename(sidecar_path(path))
         self._path = path
-
-    def _is_intact(self, piece: PieceIndex, size: int, digest: Digest) -> bool:
-        layout = self._state.layout
-        assert layout is not None, "a piece is only held under a layout"
-        if size > layout.content_size or (layout.length >= 0 and size != layout.size(piece)):
-            return False
-        if digest.startswith(_SHA256):
-            return digest == self.digest(piece, size, DigestForm.SHA256)
-        return digest.startswith(_MD5) and digest == self.digest(
-            piece, size, DigestForm.MD5_WRAPPED
-        )
 
     def _check_unfinished(self) -> None:
         if self._state.finished_length is not None:

@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import socket
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Final, assert_never
 
 import trio
 
 from ..engine.config import SupernodeConfig
-from ..engine.effects import Answer, Ban, CancelFetch, ForgetTask, HashPiece, ReadOrigin
-from ..engine.piece import PieceSizePolicy
+from ..engine.effects import (
+    Answer,
+    Ban,
+    CancelFetch,
+    CheckOrigin,
+    DeleteCopy,
+    ForgetPeer,
+    ForgetTask,
+    HashPiece,
+    ProbeOrigin,
+    ReadOrigin,
+    SurveyDisk,
+    VerifyPiece,
+)
+from ..engine.events import OriginChecked, OriginFailed, OriginFailure
 from ..engine.supernode import SupernodeEngine
 from ..engine.trace import TraceWriter
 from .cdn import CdnStores
-from .control import ControlPort
+from .cdn_port import DownloadPort
+from .front import Front, Traffic
 from .host import Host
 from .http import open_listeners, serve_http
 from .origin import OriginReader
+from .pacing import Bandwidth
+from .rest.registry import RegistryClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from ..engine.effects import SupernodeEffect
-    from ..engine.events import SupernodeEvent
+    from ..engine.events import OriginEvent, SupernodeEvent
     from ..engine.ids import FetchId
 
 _log = logging.getLogger(__name__)
@@ -44,7 +60,8 @@ class SupernodeSettings:
 
     ``home`` holds the copies.  Ports 0: any free one.  ``advertise_ip`` empty: the address that
     this host uses towards others.  It listens there and on loopback, nowhere else.
-    ``record_dir``: write a trace of the engine there.
+    ``record_dir``: write a trace of the engine there.  ``engine`` is how it decides; its own
+    address and port are filled in.  ``bandwidth`` is what it takes of the network.
     """
 
     home: Path
@@ -53,10 +70,8 @@ class SupernodeSettings:
     advertise_ip: str = ""
     record_dir: Path | None = None
     paranoid: bool = False
-    piece_size_policy: PieceSizePolicy = PieceSizePolicy.ADAPTIVE
-    up_slots: int = 2
-    down_slots: int = 2
-    cdn_up_slots: int = 20
+    engine: SupernodeConfig = field(default_factory=SupernodeConfig)
+    bandwidth: Bandwidth = field(default_factory=Bandwidth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +95,16 @@ async def serve_supernode(
         control = await _listen(host, settings.port, closing)
         download = await _listen(host, settings.download_port, closing)
         address = SupernodeAddress(host, _port(control), _port(download))
-        config = SupernodeConfig(
-            ip=host,
-            download_port=address.download_port,
-            piece_size_policy=settings.piece_size_policy,
-            up_slots=settings.up_slots,
-            down_slots=settings.down_slots,
-            cdn_up_slots=settings.cdn_up_slots,
-        )
-        async with OriginReader() as reader, trio.open_nursery() as nursery:
-            node = _Supernode(settings, config, reader, nursery, closing)
+        config = replace(settings.engine, ip=host, download_port=address.download_port)
+        async with (
+            OriginReader() as reader,
+            RegistryClient() as registries,
+            trio.open_nursery() as nursery,
+        ):
+            node = _Supernode(settings, config, reader, registries, nursery, closing)
             await nursery.start(node.host.run)
             await nursery.start(serve_http, node.control.serve, control)
-            await nursery.start(serve_http, node.cdn.serve, download)
+            await nursery.start(serve_http, node.port.serve, download)
             task_status.started(address)
 
 
@@ -114,56 +126,83 @@ class _Supernode:
         settings: SupernodeSettings,
         config: SupernodeConfig,
         reader: OriginReader,
+        registries: RegistryClient,
         nursery: trio.Nursery,
         closing: ExitStack,
     ) -> None:
-        self._nursery = nursery
-        self._reads: dict[FetchId, trio.CancelScope] = {}
+        self._nursery, self._reader = nursery, reader
+        self._asked: dict[FetchId, trio.CancelScope] = {}
         seed = int.from_bytes(os.urandom(8), "big")
-        self._engine = SupernodeEngine(config, Random(seed))
+        engine = SupernodeEngine(config, Random(seed))
         record = _recorder(settings.record_dir, config, seed, closing)
-        self.host: Host[SupernodeEvent, SupernodeEffect] = Host(
-            self._engine, self._perform, record=record, paranoid=settings.paranoid
-        )
-        self.cdn = CdnStores(settings.home / "repo", reader)
+        self.cdn = CdnStores(settings.home / "repo", reader, settings.bandwidth)
+        self.port = DownloadPort(self.cdn, settings.bandwidth)
         closing.callback(self.cdn.close)
-        self.control = ControlPort(self.host.post, self._stats)
+        traffic = Traffic(
+            origin_bytes=lambda: self.cdn.origin_bytes,
+            uploaded_bytes=lambda: self.port.upload_bytes,
+            cache_hits=lambda: self.cdn.cache_hits,
+        )
+        self._front = Front(engine, config, self._post, nursery, registries, traffic)
+        self.control = self._front.control
+        self.host: Host[SupernodeEvent, SupernodeEffect] = Host(
+            self._front.timed, self._perform, record=record, paranoid=settings.paranoid
+        )
+
+    def _post(self, event: SupernodeEvent) -> None:
+        self.host.post(event)
 
     def _perform(self, effect: SupernodeEffect) -> None:
+        self._front.performed(effect)
         match effect:
-            case Answer():
-                self.control.answer(effect)
             case ReadOrigin():
-                self._reads[effect.fetch] = trio.CancelScope()
-                self._nursery.start_soon(self._read, effect)
+                self._ask_origin(effect.fetch, partial(self.cdn.read, effect, self._read_said))
+            case ProbeOrigin():
+                self._ask_origin(effect.fetch, partial(self._reader.probe, effect, self.host.post))
+            case CheckOrigin():
+                self._ask_origin(effect.fetch, partial(self._check, effect))
             case CancelFetch(fetch):
-                if (scope := self._reads.get(fetch)) is not None:
+                if (scope := self._asked.get(fetch)) is not None:
                     scope.cancel()
             case HashPiece():
                 self._nursery.start_soon(self.cdn.hash, effect, self.host.post)
+            case VerifyPiece():
+                self._nursery.start_soon(self.cdn.verify, effect, self.host.post)
+            case DeleteCopy(task):
+                self._nursery.start_soon(self.cdn.delete, self.cdn.doom(task), self.host.post)
+            case SurveyDisk():
+                self._nursery.start_soon(self.cdn.survey, effect, self.host.post)
             case ForgetTask(task):
                 self.cdn.forget(task)
             case Ban(task, peer, why):
                 _log.warning("task %s: peer %s is no parent any more: %s", task, peer, why)
+            case Answer() | ForgetPeer():
+                pass  # the front has seen them
             case _:
                 assert_never(effect)
 
-    async def _read(self, effect: ReadOrigin) -> None:
-        try:
-            with self._reads[effect.fetch]:
-                await self.cdn.read(effect, self.host.post)
-        finally:
-            del self._reads[effect.fetch]
+    def _ask_origin(self, fetch: FetchId, work: Callable[[], Awaitable[None]]) -> None:
+        scope = self._asked[fetch] = trio.CancelScope()
 
-    def _stats(self) -> bytes:
-        stats = {
-            "tasks": len(self._engine.tasks),
-            "peers": self._engine.peers,
-            "origin_bytes": self.cdn.origin_bytes,
-            "upload_bytes": self.cdn.upload_bytes,
-            "requests": self.control.requests,
-        }
-        return json.dumps(stats).encode()
+        async def run() -> None:
+            try:
+                with scope:
+                    await work()
+            except Exception as error:
+                # One strange origin must not end the supernode for all others.
+                _log.exception("origin read %d failed", fetch)
+                self._read_said(OriginFailed(fetch, OriginFailure.BAD_ANSWER, repr(error)))
+            finally:
+                del self._asked[fetch]
+
+        self._nursery.start_soon(run)
+
+    async def _check(self, effect: CheckOrigin) -> None:
+        self.host.post(OriginChecked(effect.fetch, await self._reader.check(effect)))
+
+    def _read_said(self, event: OriginEvent) -> None:
+        self._front.read_said(event)
+        self.host.post(event)
 
 
 def _recorder(

@@ -19,7 +19,7 @@ from ..engine.effects import (
 from ..engine.errors import DamselflyError
 from ..engine.events import OriginPieceStored, PieceFailed, PieceFetched, Requested
 from ..engine.ids import PeerId, is_cdn
-from ..engine.messages import LeaveTask, PiecesOffered, Register
+from ..engine.messages import DropTask, LeaveTask, PiecesOffered, Register, WarmTask
 from ..engine.piece import PieceLayout
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class Parents:
                 self._gone[peer] = None
             case _:
                 pass
-        if isinstance(event, Requested):
+        if isinstance(event, Requested) and not isinstance(event.request, WarmTask | DropTask):
             self._asker[event.exchange] = event.request.peer
         for effect in effects:
             if isinstance(effect, FetchPiece) and effect.offer.parent == node:

@@ -4,13 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from ..engine.effects import Answer, Ban, CancelFetch, ForgetTask, HashPiece, ReadOrigin
+from ..engine.effects import (
+    Answer,
+    Ban,
+    CancelFetch,
+    CheckOrigin,
+    DeleteCopy,
+    ForgetPeer,
+    ForgetTask,
+    HashPiece,
+    ProbeOrigin,
+    ReadOrigin,
+    SurveyDisk,
+    VerifyPiece,
+)
 from ..engine.events import (
+    CopyDeleted,
+    Freshness,
+    OriginChecked,
     OriginEnded,
     OriginFailed,
     OriginOpened,
     OriginPieceStored,
     PieceHashed,
+    PieceVerified,
 )
 from ..engine.piece import Digest
 from ..engine.supernode import SupernodeEngine
@@ -63,12 +80,23 @@ class Supernode:
                     self._stage.origin.cancel(read)
             case HashPiece(task, piece):
                 digest = self._stage.content.digest(piece, Digest("md5:"))
-                hashed = PieceHashed(task, piece, digest.removeprefix("md5:"))
-                self._stage.world.after(0.0, self.node.handle, hashed)
-            case ForgetTask() | Ban():
-                pass  # Both only tell the driver what the engine has done.
+                self._later(PieceHashed(task, piece, digest.removeprefix("md5:")))
+            case VerifyPiece(task, piece):
+                self._later(PieceVerified(task, piece, intact=True))
+            case CheckOrigin(fetch):
+                self._later(OriginChecked(fetch, Freshness.SAME))
+            case DeleteCopy(task):
+                self.host.serves.clear()
+                self._later(CopyDeleted(task))
+            case ProbeOrigin() | SurveyDisk():
+                raise AssertionError("this supernode reads the origin itself; its disk has no end")
+            case ForgetTask() | ForgetPeer() | Ban():
+                pass  # They only tell the driver what the engine has done.
             case _:
                 assert_never(effect)
+
+    def _later(self, event: SupernodeEvent) -> None:
+        self._stage.world.after(0.0, self.node.handle, event)
 
     def _origin_said(self, event: OriginEvent) -> None:
         match event:

@@ -156,6 +156,7 @@ class Swarm:
             up_slots=scenario.up_slots,
             down_slots=scenario.down_slots,
             cdn_up_slots=scenario.cdn_slots,
+            gc_disk_interval_s=0.0,
         )
         return Supernode(config, host, stage)
 

@@ -46,6 +46,8 @@ class Behaviour(TypedDict, total=False):
     """False: ignore Range and do not advertise it."""
     if_range: bool
     """False: ignore If-Range."""
+    conditional: bool
+    """False: ignore If-None-Match and If-Modified-Since."""
     chunked: bool
     """True: no Content-Length, chunked body."""
     until_close: bool
@@ -233,6 +235,9 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"ETag": page.etag, "Last-Modified": how.get("last_modified", DATE)}
         headers["Set-Cookie"] = how.get("set_cookie", "")
         data = page.data
+        if how.get("conditional", True) and _is_current(page.etag, headers, request):
+            self._answer(path, 304, b"", {"ETag": page.etag}, {})
+            return
         if how.get("gzip"):
             headers["Content-Encoding"] = "gzip"
             data = gzip.compress(data)
@@ -297,6 +302,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Tests look at ``requests`` instead."""
+
+
+def _is_current(etag: str, headers: Mapping[str, str], request: Mapping[str, str]) -> bool:
+    """Tell whether what the client has is what we have, as far as it said what it has."""
+    if "if-none-match" in request:
+        return bool(etag) and request["if-none-match"] == etag
+    since = request.get("if-modified-since", "")
+    return bool(since) and since == headers["Last-Modified"]
 
 
 def _cut(header: str, length: int) -> tuple[int, int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -240,3 +242,41 @@ def test_peer_servers_leave_after_their_time(origin: OriginServer, homes: Path) 
             time.sleep(0.05)
     assert list((homes / "a" / "data").glob("*.service")) == []
     assert (homes / "a.out").read_bytes() == DATA
+
+
+def test_two_dfgets_share_the_total_limit_of_their_host(origin: OriginServer, homes: Path) -> None:
+    total, size = 4 << 20, 8_000_000
+    for name in ("a", "b"):
+        origin.put(f"/{name}", DATA[:size])
+    with supernode(homes / "sn") as (_, node):
+        flags = ("--node", node, "--totallimit", "4M", "--alivetime", "5s")
+        flags += ("--home", str(homes / "shared"))
+        began = time.monotonic()
+        both = [dfget(homes, origin.url(f"/{name}"), name, *flags) for name in ("a", "b")]
+        results = [result_of(one) for one in both]
+        elapsed_s = time.monotonic() - began
+    assert [one["status"] for one in results] == [0, 0], results
+    assert 2 * size <= 1.05 * total * elapsed_s
+    # The peer server's answers: whoever came first had all, until both had a half.
+    log = (homes / "shared" / "logs" / "dfclient.log").read_text()
+    limits = re.findall(r"limit of this download: (\d+) bytes/s of 4194304 wanted", log)
+    assert "2097152" in limits
+    assert set(limits) <= {"2097152", "4194304"}
+
+
+def test_the_supernode_hears_how_a_download_went(origin: OriginServer, homes: Path) -> None:
+    with supernode(homes / "sn") as (_, node):
+        flags = ("--node", node, "--pattern", "cdn", "--callsystem", "tests")
+        assert result_of(dfget(homes, origin.url("/f"), "good", *flags))["status"] == 0
+        wrong = ("--digest", f"sha256:{'0' * 64}")
+        assert result_of(dfget(homes, origin.url("/f"), "bad", *flags, *wrong))["status"] == 80
+        with urlopen(f"http://{node}/metrics") as reply:
+            metrics = reply.read().decode()
+    found = re.findall(
+        r"^dragonfly_dfget_download_(\w+_total|total){(.*)} (.+)$", metrics, re.MULTILINE
+    )
+    assert {(name, float(value)) for name, labels, value in found if '"tests"' in labels} == {
+        ("size_bytes_total", len(DATA)),
+        ("total", 2),
+        ("failed_total", 1),
+    }

@@ -32,6 +32,7 @@ from .v1_paths import (
     REGISTRY,
     SERVICE_DOWN,
     CallError,
+    unversioned,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 _STATUSES: Final = {str(status.value): status for status in PullStatus}
 _RESULTS: Final = {str(result.value): result for result in PullResult}
-_VERSION_PREFIX: Final = re.compile(r"^/v[0-9.]+(?=/)")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}")
 
 
@@ -54,7 +54,7 @@ def decode_request(method: str, target: str, headers: Headers, body: bytes) -> R
     """
     path, _, query = target.partition("?")
     if path not in METHODS:
-        path = _VERSION_PREFIX.sub("", path)
+        path = unversioned(path)
     wanted = METHODS.get(path)
     if wanted is None:
         raise RemoteProtocolError(f"no such call: {path[:MAX_NAME]!r}", status_hint=404)
@@ -65,6 +65,17 @@ def decode_request(method: str, target: str, headers: Headers, body: bytes) -> R
     if path == METRICS:
         return decode_metrics(body)
     return _QUERIES[path](query_values(query))
+
+
+def whole_piece(text: str) -> tuple[PieceIndex, int] | None:
+    """Return number and wrapped size of the piece that a range ``first-last`` is, if it is one."""
+    first_text, _, last_text = text.partition("-")
+    first, last = decimal(first_text), decimal(last_text)
+    if first is not None and last is not None:
+        size = last - first + 1
+        if WRAP_BYTES < size <= MAX_PIECE_SIZE and first % size == 0:
+            return PieceIndex(first // size), size
+    return None
 
 
 def _pull(values: Mapping[str, str]) -> PullPieces:
@@ -146,10 +157,6 @@ def _range(values: Mapping[str, str], name: str, where: str) -> tuple[PieceIndex
     text = values.get(name)
     if not text:
         return None, 0
-    first_text, _, last_text = text.partition("-")
-    first, last = decimal(first_text), decimal(last_text)
-    if first is not None and last is not None:
-        size = last - first + 1
-        if WRAP_BYTES < size <= MAX_PIECE_SIZE and first % size == 0:
-            return PieceIndex(first // size), size
-    raise CallError(f"{where}: {name} {text[:60]!r}: expected first-last of one whole piece")
+    if (found := whole_piece(text)) is None:
+        raise CallError(f"{where}: {name} {text[:60]!r}: expected first-last of one whole piece")
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from ..errors import RemoteProtocolError
@@ -18,13 +19,20 @@ METHODS: Final = {
     REGISTRY: "POST",
     PULL: "GET",
     PIECE_SUCCESS: "GET",
-    PIECE_ERROR: "GET",
     SERVICE_DOWN: "GET",
+    PIECE_ERROR: "GET",
     METRICS: "POST",
 }
 
 DIGEST_HEADER: Final = "X-Damselfly-Digest"
 """On a registration: the piece digest that a damselfly peer asks for (``sha256``)."""
+
+_VERSION_PREFIX: Final = re.compile(r"^/v[0-9.]+(?=/)")
+
+
+def unversioned(path: str) -> str:
+    """Return ``path`` without a prefix such as ``/v1.0``, under which every path exists, too."""
+    return _VERSION_PREFIX.sub("", path)
 
 
 class CallError(RemoteProtocolError):

@@ -29,10 +29,12 @@ PROTOCOL_FLAGS = {  # protocol 8.1, 1.0.6
     "--md5": "-m", "--identifier": "-i", "--filter": "-f", "--header": "", "--node": "-n",
     "--notbs": "", "--insecure": "", "--pattern": "-p", "--showbar": "-b", "--console": "",
     "--verbose": "", "--home": "", "--ip": "", "--port": "", "--expiretime": "", "--alivetime": "",
+    "--minrate": "", "--callsystem": "", "--dfdaemon": "", "--cacerts": "", "--clientqueue": "",
 }  # fmt: skip
-OUR_FLAGS = {"--json": ""}
+OUR_FLAGS = {"--json": "", "--urls": "", "--jobs": "", "--digest": "", "--compat-version": ""}
 SERVER_FLAGS = {
     "--alivetime", "--data", "--expiretime", "--home", "--ip", "--meta", "--port", "--verbose",
+    "--compat-version",
 }  # fmt: skip
 
 
@@ -310,6 +312,27 @@ def test_the_server_with_a_home_that_cannot_be_written(
     (tmp_path / "home").touch()
     assert main(["server", "--ip", "127.0.0.1", "--home", str(tmp_path / "home")]) == 76
     assert_one_error_line(capsys.readouterr().err, str(tmp_path / "home"))
+
+
+def test_the_log_goes_and_ends_where_it_is_told(
+    origin: OriginServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "logs elsewhere" / "x.log"
+    monkeypatch.setenv("DFGET_LOG_CONFIG_PATH", str(path))
+    assert fetched(tmp_path, origin.url("/f")) == 0
+    assert "download SUCCESS" in path.read_text()
+    assert not (tmp_path / "home" / "logs").exists()
+
+
+def test_a_log_is_replaced_when_it_is_long_and_old_ones_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    with logs.logging_to(path, logs.LogConfig(max_mb=1, backups=2)):
+        for number in range(50):
+            logs.LOG.info("%d %s", number, "x" * 100_000)
+    kept = sorted(tmp_path.iterdir())
+    assert [one.name for one in kept] == ["x.log", "x.log.1", "x.log.2"]
+    assert all(one.stat().st_size <= 1 << 20 for one in kept)
+    assert " : 49 x" in path.read_text()
 
 
 def test_a_log_leaves_no_handler_behind(tmp_path: Path) -> None:

@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import random
+import re
 import socket
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from damselfly.cli.config_file import read_dfget_file
+from damselfly.cli.config_file import default_file, dfget_choice, supernode_choice
+from damselfly.cli.config_keys import DFGET_KEYS, SUPERNODE_KEYS
 from damselfly.cli.options import DFGET, DFGET_SERVER, SUPERNODE
 from damselfly.cli.settings import (
     answers,
     fetch_request,
     in_weighted_order,
     peer_server_config,
+    supernode_file,
     supernode_settings,
 )
 from damselfly.cli.values import (
@@ -28,22 +32,41 @@ from damselfly.cli.values import (
     parse_port,
     parse_url,
 )
+from damselfly.engine.config import CdnPattern, SupernodeConfig
 from damselfly.engine.effects import NodeAddress
 from damselfly.engine.errors import ConfigError
 from damselfly.engine.piece import PieceSizePolicy
 from damselfly.net.fetch import FetchRequest, Pattern
+from damselfly.net.pacing import Bandwidth
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from damselfly.net.supernode import SupernodeSettings
 
 URL = "http://origin.example/dir/file.bin"
 
 
 def resolved(
-    *arguments: str, file: Path = Path("/nowhere/dfget.yml"), is_there: bool = False
+    *arguments: str,
+    file: Path = Path("/nowhere/dfget.yml"),
+    is_there: bool = False,
+    environ: Mapping[str, str] | None = None,
 ) -> FetchRequest:
     flags = DFGET.parse(["-u", URL, *arguments])
-    return fetch_request(flags, random.Random(1), file=file, is_there=lambda _: is_there)
+    chosen = dfget_choice(flags, environ or {}, [file])
+    return fetch_request(flags, chosen, random.Random(1), is_there=lambda _: is_there)
+
+
+def supernode(
+    *arguments: str,
+    file: Path = Path("/nowhere/x.yml"),
+    home: str = "/sn",
+    environ: Mapping[str, str] | None = None,
+) -> SupernodeSettings:
+    flags = SUPERNODE.parse(arguments)
+    chosen = supernode_choice(flags, environ or {}, supernode_file(flags, file))
+    return supernode_settings(flags, chosen, v1_home=Path(home))
 
 
 # --- values ---------------------------------------------------------------------------------------
@@ -221,8 +244,11 @@ def test_flag_over_file_over_default(tmp_path: Path) -> None:
     ("text", "expected"),
     [
         ("node: [a]", "unknown key node: did you mean nodes?"),
-        ("zzz: 1", "unknown key zzz: expected one of nodes, localLimit, totalLimit, workHome"),
-        ("clientQueueSize: 6", "unknown key clientQueueSize"),
+        ("zzz: 1", "unknown key zzz: expected one of nodes, localLimit, minRate, totalLimit"),
+        ("clientQueueSize: x", "clientQueueSize: 'x': expected a whole number"),
+        ("logConfig: {maxsize: 1}", "unknown key logConfig.maxsize: did you mean maxSize?"),
+        ("logConfig: 5", "logConfig: expected keys"),
+        ("logConfig.maxSize: 5", "unknown key logConfig.maxSize: did you mean logConfig?"),
         ("nodes: a", "nodes: Expected `array`, got `str`"),
         ("nodes: ['http://a']", "nodes: node 'http://a': expected host[:port][=weight]"),
         ("localLimit: 20X", "localLimit: rate '20X'"),
@@ -236,7 +262,7 @@ def test_a_file_that_makes_no_sense(tmp_path: Path, text: str, expected: str) ->
     file = tmp_path / "dfget.yml"
     file.write_text(text)
     with pytest.raises(ConfigError) as caught:
-        read_dfget_file(file)
+        resolved(file=file)
     assert str(file) in str(caught.value)
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -275,14 +301,34 @@ def test_the_peer_server_needs_an_address() -> None:
 
 
 def test_supernode_defaults_and_flags(tmp_path: Path) -> None:
-    nowhere = tmp_path / "supernode.yml"
-    default = supernode_settings(SUPERNODE.parse([]), file=nowhere, v1_home=tmp_path / "v1" / "sn")
+    default = supernode(home=str(tmp_path / "v1" / "sn"))
     assert default.home == tmp_path / "v1" / "sn"
     assert (default.port, default.download_port) == (8002, 8001)
+    assert (default.engine, default.bandwidth) == (SupernodeConfig(), Bandwidth())
     flags = ["--home-dir", "/x", "--port", "1", "--download-port", "0", "--record", "/r"]
-    told = supernode_settings(SUPERNODE.parse([*flags, "--advertise-ip", "::1"]), file=nowhere)
+    told = supernode(*flags, "--advertise-ip", "::1")
     assert (told.home, told.port, told.download_port) == (Path("/x"), 1, 0)
     assert (told.record_dir, told.advertise_ip) == (Path("/r"), "::1")
+
+
+def test_supernode_flags_of_the_engine() -> None:
+    told = supernode(
+        *("--cdn-pattern", "source", "--up-limit", "7", "--down-limit", "6"),
+        *("--max-bandwidth", "200MB", "--system-bandwidth", "20MB"),
+        *("--fail-access-interval", "1m", "--gc-initial-delay", "0", "--gc-meta-interval", "2s"),
+        *("--task-expire-time", "3s", "--peer-gc-delay", "4s"),
+    )
+    assert told.bandwidth == Bandwidth(0, 200 << 20, 20 << 20)
+    assert told.engine == SupernodeConfig(
+        cdn_pattern=CdnPattern.SOURCE,
+        up_slots=7,
+        down_slots=6,
+        fail_access_s=60,
+        gc_initial_delay_s=0,
+        gc_meta_interval_s=2,
+        task_expire_s=3,
+        peer_gc_delay_s=4,
+    )
 
 
 def test_the_supernode_falls_back_to_the_users_home(
@@ -290,8 +336,7 @@ def test_the_supernode_falls_back_to_the_users_home(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "file").touch()
-    v1_home = tmp_path / "file" / "supernode"
-    settings = supernode_settings(SUPERNODE.parse([]), file=tmp_path / "no.yml", v1_home=v1_home)
+    settings = supernode(home=str(tmp_path / "file" / "supernode"))
     assert settings.home == tmp_path / ".damselfly" / "supernode"
 
 
@@ -300,13 +345,29 @@ def test_the_supernode_file(tmp_path: Path) -> None:
     file.write_text(
         "base:\n  listenPort: 9002\n  downloadPort: 9001\n  homeDir: /sn\n  advertiseIP: 10.1.1.1\n"
         "  peerUpLimit: 5\n  peerDownLimit: 4\n  pieceSizePolicy: dragonfly\n"
+        "  cdnPattern: source\n  eliminationLimit: 5\n  linkLimit: 20MB\n  maxBandwidth: 200MB\n"
+        "  systemReservedBandwidth: 1\n  gcDiskInterval: 15s\n  youngGCThreshold: 100GB\n"
+        "  fullGCThreshold: 5GB\n  IntervalThreshold: 2h0m0s\n  cleanratio: 2\n  debug: true\n"
+        "  logConfig: {maxSize: 3, maxBackups: 2, path: /l/x.log}\n"
     )
-    settings = supernode_settings(SUPERNODE.parse(["--config", str(file), "--port", "7"]))
+    settings = supernode("--config", str(file), "--port", "7")
     assert (settings.port, settings.download_port) == (7, 9001)
     assert (settings.home, settings.advertise_ip) == (Path("/sn"), "10.1.1.1")
-    assert (settings.up_slots, settings.down_slots) == (5, 4)
-    assert settings.piece_size_policy is PieceSizePolicy.DRAGONFLY
-    assert supernode_settings(SUPERNODE.parse([]), file=file).port == 9002
+    assert settings.bandwidth == Bandwidth(20 << 20, 200 << 20, 1)
+    assert settings.engine == SupernodeConfig(
+        up_slots=5,
+        down_slots=4,
+        piece_size_policy=PieceSizePolicy.DRAGONFLY,
+        cdn_pattern=CdnPattern.SOURCE,
+        ban_after=5,
+        young_gc_bytes=100 << 30,
+        full_gc_bytes=5 << 30,
+        clean_ratio=2,
+    )
+    assert supernode(file=file).port == 9002
+    chosen = supernode_choice(SUPERNODE.parse([]), {}, file)
+    assert chosen.debug
+    assert chosen.log == {"max_mb": 3, "backups": 2, "path": "/l/x.log"}
 
 
 @pytest.mark.parametrize(
@@ -318,7 +379,14 @@ def test_the_supernode_file(tmp_path: Path) -> None:
         ("base: {listenPort: [1]}", "base.listenPort: Expected"),
         ("base: {peerUpLimit: 0}", "base.peerUpLimit: '0': expected"),
         ("base: {pieceSizePolicy: dragon}", "did you mean dragonfly?"),
+        ("base: {cdnPattern: lokal}", "base.cdnPattern: unknown cdn pattern 'lokal': did you"),
+        ("base: {youngGCThreshold: 5X}", "base.youngGCThreshold: size '5X': expected"),
+        ("base: {debug: 1}", "base.debug: Expected `bool`"),
         ("base: {advertiseIP: here}", "base.advertiseIP: ip 'here'"),
+        ("base: {schedulerCorePoolSize: 10}", "base.schedulerCorePoolSize has no effect here"),
+        ("base: {enableProfiler: false}", "base.enableProfiler has no effect here"),
+        ("storages: {}", "storages has no effect here: copies are kept in homeDir/repo"),
+        ("base: {maxBandwidth: 1, systemReservedBandwidth: 2}", "nothing is left"),
         ("base: 5", "base: expected keys"),
     ],
 )
@@ -326,10 +394,96 @@ def test_a_supernode_file_that_makes_no_sense(tmp_path: Path, text: str, expecte
     file = tmp_path / "supernode.yml"
     file.write_text(text)
     with pytest.raises(ConfigError) as caught:
-        supernode_settings(SUPERNODE.parse(["--config", str(file)]))
+        supernode("--config", str(file))
     assert expected in str(caught.value)
 
 
 def test_a_named_file_must_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot read .*no\.yml: No such file"):
-        supernode_settings(SUPERNODE.parse(["--config", str(tmp_path / "no.yml")]))
+        supernode("--config", str(tmp_path / "no.yml"))
+
+
+# --- where settings come from ---------------------------------------------------------------------
+
+
+def test_the_environment_stands_between_flag_and_file(tmp_path: Path) -> None:
+    file = tmp_path / "dfget.yml"
+    file.write_text("nodes: [a]\nlocalLimit: 1\nminRate: 2\ntotalLimit: 3\nworkHome: /w\n")
+    environ = {"DFGET_LOCAL_LIMIT": "1M", "DFGET_NODES": "b,c=2", "DFGET_MIN_RATE": ""}
+    request = resolved(file=file, environ=environ)
+    assert request.local_limit_bytes_per_s == 1 << 20
+    assert sorted(request.nodes) == [NodeAddress("b"), NodeAddress("c")]
+    assert (request.min_rate_bytes_per_s, request.total_limit_bytes_per_s) == (2, 3)
+    request = resolved("-s", "0", "-n", "d", "--minrate", "7", file=file, environ=environ)
+    assert (request.local_limit_bytes_per_s, request.min_rate_bytes_per_s) == (0, 7)
+    assert request.nodes == (NodeAddress("d"),)
+    environ = {"SUPERNODE_LISTEN_PORT": "5", "SUPERNODE_PEER_GC_DELAY": "9s", "SUPERNODE_DEBUG": ""}
+    assert supernode(environ=environ).port == 5
+    assert supernode(environ=environ).engine.peer_gc_delay_s == 9
+    assert supernode("--port", "6", environ=environ).port == 6
+
+
+def test_variables_that_are_wrong_are_named_and_others_left_alone() -> None:
+    with pytest.raises(ConfigError, match="variable DFGET_LOCAL_LIMIT: rate '20X'"):
+        resolved(environ={"DFGET_LOCAL_LIMIT": "20X"})
+    with pytest.raises(ConfigError, match="variable SUPERNODE_DEBUG: 'yes': expected true or"):
+        supernode(environ={"SUPERNODE_DEBUG": "yes"})
+    # What Kubernetes sets in every container beside a service called "supernode".
+    environ = {"SUPERNODE_PORT": "tcp://10.0.0.1:8002", "SUPERNODE_SERVICE_PORT": "1"}
+    assert supernode(environ=environ).port == 8002
+
+
+@pytest.mark.parametrize("keys", [DFGET_KEYS, SUPERNODE_KEYS], ids=lambda one: one.program)
+def test_every_key_has_a_variable_of_its_own(keys: Any) -> None:
+    names = [keys.variable(key) for key in keys.keys]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"(DFGET|SUPERNODE)(_[A-Z]+)+", name) for name in names)
+
+
+def test_the_ini_file_is_the_second_choice(tmp_path: Path) -> None:
+    yml, ini = tmp_path / "dfget.yml", tmp_path / "dragonfly.conf"
+    ini.write_text("[node]\naddress = 127.0.0.9, 127.0.0.10:8003=2\n")
+    flags = DFGET.parse([])
+    nodes = [
+        WeightedNode(NodeAddress("127.0.0.9")),
+        WeightedNode(NodeAddress("127.0.0.10", 8003), 2),
+    ]
+    assert list(dfget_choice(flags, {}, [yml, ini]).nodes) == nodes
+    yml.write_text("localLimit: 1\n")
+    assert list(dfget_choice(flags, {}, [yml, ini]).nodes) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("address = a", "is no ini file"),
+        ("[node]\nadress = a", "unknown key node.adress: expected address"),
+        ("[nodes]\naddress = a", "unknown section nodes: expected node"),
+        ("[node]\naddress = a=0", "nodes: node 'a=0': expected host"),
+        ("\udcff", "is no ini file"),
+    ],
+)
+def test_an_ini_file_that_makes_no_sense(tmp_path: Path, text: str, expected: str) -> None:
+    file = tmp_path / "dragonfly.conf"
+    file.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ConfigError) as caught:
+        resolved(file=file)
+    assert f"{file}" in str(caught.value)
+    assert expected in str(caught.value)
+
+
+def test_the_default_files_say_what_holds_without_them(tmp_path: Path) -> None:
+    file = tmp_path / "x.yml"
+    file.write_text(default_file(DFGET_KEYS))
+    nothing = DFGET.parse([])
+    assert dfget_choice(nothing, {}, [file]).log == {"max_mb": 0, "backups": 0, "path": ""}
+    with_file, without = resolved(file=file), resolved()
+    assert replace(with_file, sign=without.sign) == without
+    file.write_text(default_file(SUPERNODE_KEYS))
+    assert supernode(file=file) == supernode()
+    for key in (*DFGET_KEYS.keys, *SUPERNODE_KEYS.keys):
+        text = default_file(DFGET_KEYS if key in DFGET_KEYS.keys else SUPERNODE_KEYS)
+        assert re.search(rf"(?m)^ *{key.name.rpartition('.')[2]}:", text)
+    assert "# bytes per second for one download, as 20MB; 0: no limit [DFGET_LOCAL_LIMIT]" in (
+        default_file(DFGET_KEYS)
+    )

@@ -31,6 +31,8 @@ from damselfly.engine.events import (
     ExchangeFailed,
     FetchFailure,
     HeldPiece,
+    OriginFailed,
+    OriginFailure,
     OriginOpened,
     PieceFailed,
     PieceFetched,
@@ -53,6 +55,7 @@ from damselfly.engine.messages import (
     Register,
     Registered,
     Reply,
+    ReportMetrics,
     ReportPiece,
     ReportPieceError,
     Request,
@@ -145,6 +148,10 @@ class Download(Driven[DownloadEvent, DownloadEffect]):
     def failed(self, now: float, piece: int, failure: FetchFailure) -> list[DownloadEffect]:
         return self.at(now, PieceFailed(self.fetches.pop(piece).fetch, failure, "it broke"))
 
+    def measured(self, now: float) -> list[DownloadEffect]:
+        """Take the report on how it went, as the supernode does."""
+        return self.reply(now, ReportMetrics, Acknowledged())
+
     def last_pull(self) -> PullPieces:
         request = self.asked(PullPieces)[-1].request
         assert isinstance(request, PullPieces)
@@ -198,7 +205,10 @@ def test_a_whole_download() -> None:
     effects = it.fetched(1.1, 1)
     assert one(Publish, effects) == Publish(2 * CONTENT, "")
     assert it.download.held_bytes == 2 * CONTENT
-    assert it.at(1.2, Published()) == []
+    metrics = one(Send, it.at(1.2, Published())).request
+    assert isinstance(metrics, ReportMetrics)
+    assert (metrics.success, metrics.duration_s, metrics.length) == (True, 1.2, 2 * CONTENT)
+    assert it.measured(1.25) == []
     it.reply(1.3, ReportPiece, Acknowledged(Code.REPORT_OK))
     (finish,) = it.reply(1.4, ReportPiece, Acknowledged(Code.REPORT_OK))
     assert finish == Finish(FailCode.SUCCESS, 0, "", 2 * CONTENT)
@@ -423,7 +433,10 @@ def test_a_disk_that_refuses_ends_it(failure: FetchFailure, reason: int) -> None
     it.offered(0.1, offer(0), offer(1))
     effects = it.failed(0.2, 0, failure)
     assert only(CancelFetch, effects)
-    finish = one(Finish, effects)
+    metrics = one(Send, effects).request
+    assert isinstance(metrics, ReportMetrics)
+    assert (metrics.success, metrics.back_source_reason) == (False, str(reason))
+    finish = one(Finish, it.measured(0.3))
     assert (finish.code, finish.reason) == (FailCode.DOWNLOAD_FAILED, reason)
 
 
@@ -440,7 +453,9 @@ def test_a_file_that_cannot_be_published(event: PublishFailed, reason: int) -> N
     it.join(1)
     it.offered(0.1, offer(0))
     assert one(Publish, it.fetched(0.2, 0)).md5 == "ab" * 16
-    finish = one(Finish, it.at(0.3, event))
+    assert it.asked(ReportMetrics) == []
+    it.at(0.3, event)
+    finish = one(Finish, it.fail(0.4, ReportMetrics))
     assert (finish.code, finish.reason) == (FailCode.DOWNLOAD_FAILED, reason)
     assert finish.message == event.reason
 
@@ -638,9 +653,37 @@ def test_the_time_limit_holds_for_the_swarm_and_then_for_the_origin() -> None:
     effects = it.at(30.0)
     assert "30 s" in one(Tell, effects).text
     assert only(ReadOrigin, effects)
-    finish = one(Finish, it.at(60.0))
-    assert finish.code is FailCode.DOWNLOAD_FAILED
+    it.at(60.0)
+    finish = one(Finish, it.at(65.0))
+    assert (finish.code, finish.reason) == (FailCode.DOWNLOAD_FAILED, BackSourceReason.NONE)
     assert "30 s" in finish.message
+
+
+def test_a_least_rate_sets_the_limit_once_the_length_is_known() -> None:
+    it = Download(NODE, min_rate_bytes_per_s=100_000)
+    it.at(0.0, Started())
+    assert it.download.deadline() == 300.0
+    it.join(3)
+    limit_s = 3 * CONTENT / 100_000 + 10
+    assert not only(Tell, it.at(limit_s - 1))
+    assert f"{limit_s:g} s" in one(Tell, it.at(limit_s)).text
+    it.at(2 * limit_s)
+    assert one(Finish, it.measured(2 * limit_s)).code is FailCode.DOWNLOAD_FAILED
+
+
+def test_a_supernode_that_was_given_up_is_not_told_how_it_went() -> None:
+    it = Download(NODE, back_to_source=False)
+    it.join(3)
+    finish = one(Finish, it.reply(0.1, PullPieces, Refused(Code.CDN_FAILED, "no copy")))
+    assert finish.reason == 1000 + BackSourceReason.DOWNLOAD_FAILED
+    assert it.asked(ReportMetrics) == []
+
+
+def test_what_the_user_asked_for_is_the_reason() -> None:
+    it = Download(source_only=True)
+    fetch = one(ReadOrigin, it.at(0.0, Started())).fetch
+    failure = OriginFailed(fetch, OriginFailure.STATUS, "404", 404)
+    assert one(Finish, it.at(0.1, failure)).reason == BackSourceReason.USER_ASKED
 
 
 def test_the_time_limit_without_going_back() -> None:
@@ -660,7 +703,13 @@ def test_misuse_is_told_to_the_caller() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("down_slots", 0), ("origin_retries", -1), ("idle_s", 0.0), ("timeout_s", -1.0)],
+    [
+        ("down_slots", 0),
+        ("origin_retries", -1),
+        ("idle_s", 0.0),
+        ("timeout_s", -1.0),
+        ("min_rate_bytes_per_s", -1),
+    ],
 )
 def test_settings_are_checked(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=name):

@@ -590,10 +590,10 @@ def test_held_pulls_hear_of_a_failed_copy() -> None:
     node.ask(0.0, wish("a"))
     fetch = node.open_origin(0.0, 2)
     held = node.pull(0.1, "a", status=PullStatus.START)
-    node.at(0.2, OriginFailed(fetch, OriginFailure.STORE_FULL, "disk full"))
+    node.at(0.2, OriginFailed(fetch, OriginFailure.STORE_FAILED, "disk broken"))
     reply = node.answers[held]
     assert isinstance(reply, Refused)
-    assert "disk full" in reply.message
+    assert "disk broken" in reply.message
 
 
 def test_peers_finish_although_the_copy_failed_when_they_have_all() -> None:
@@ -640,7 +640,7 @@ def test_a_silent_peer_loses_its_pieces_to_others() -> None:
 
 
 def test_silent_peers_that_serve_nobody_are_forgotten() -> None:
-    node = Supernode(peer_silence_s=5.0)
+    node = Supernode(peer_gc_delay_s=5.0, gc_initial_delay_s=0.0, gc_meta_interval_s=1.0)
     node.warm(1, "a")
     node.join(0.0, "mute", port=0)
     assert node.supernode.peers == 2

@@ -90,6 +90,7 @@ def effect(
     validator: str = "",
     wants_md5: bool = False,
     insecure: bool = False,
+    root_cas: tuple[str, ...] = (),
 ) -> ReadOrigin:
     return ReadOrigin(
         FetchId(7),
@@ -102,6 +103,7 @@ def effect(
         validator,
         wants_md5,
         insecure,
+        root_cas,
     )
 
 

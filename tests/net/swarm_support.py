@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from damselfly.engine.config import SupernodeConfig
 from damselfly.engine.effects import Milestone, NodeAddress
 from damselfly.net.fetch import FetchRequest, Outcome, Pattern, Progress, fetch
 from damselfly.net.http import HttpPool
+from damselfly.net.pacing import Bandwidth
 from damselfly.net.supernode import SupernodeAddress, SupernodeSettings, serve_supernode
 
 if TYPE_CHECKING:
@@ -39,15 +41,23 @@ class Notes:
 
 @asynccontextmanager
 async def running_supernode(
-    home: Path, record_dir: Path | None = None
+    home: Path,
+    record_dir: Path | None = None,
+    *,
+    at: SupernodeAddress | None = None,
+    bandwidth: Bandwidth | None = None,
+    **config: object,
 ) -> AsyncGenerator[SupernodeAddress]:
+    """Run a supernode, on the ports of an earlier one if ``at`` says so."""
     settings = SupernodeSettings(
         home=home,
-        port=0,
-        download_port=0,
+        port=at.port if at else 0,
+        download_port=at.download_port if at else 0,
         advertise_ip="127.0.0.1",
         record_dir=record_dir,
         paranoid=True,
+        engine=SupernodeConfig(**config),  # pyright: ignore[reportArgumentType]
+        bandwidth=bandwidth or Bandwidth(),
     )
     async with trio.open_nursery() as nursery:
         yield await nursery.start(serve_supernode, settings)

@@ -98,7 +98,7 @@ def test_a_new_layout_keeps_or_voids_what_is_there(tmp_path: Path) -> None:
         store.lay_out(len(DATA), PIECE_SIZE, '"v1"', keep=True)
         assert store.path.stat().st_size == len(DATA)
         assert store.rehash() == (held_piece(0),)
-        with pytest.raises(LocalProtocolError, match="1005 bytes cannot be kept in a layout of 99"):
+        with pytest.raises(LocalProtocolError, match="1000 bytes cannot be kept in a layout of 94"):
             store.lay_out(len(DATA), 99, '"v1"', keep=True)
         store.lay_out(50, 99, '"v2"', keep=False)
         assert store.held == {}
