@@ -68,7 +68,7 @@ def _here(word: str, folder: Path) -> str:
     """Return a word of a command line with folders and supernodes of this test."""
     if word == "127.0.0.1":
         return _NOBODY
-    word = re.sub(r"^/lab/", f"{folder}/", word)
+    word = re.sub(r"^/tmp/", f"{folder}/", word)
     return re.sub(r"^/nonexistent/", f"{folder}/nonexistent/", word)
 
 

@@ -40,9 +40,9 @@ _AS_OFTEN_AS_YOU_LIKE: Final = ("GET /peer/task", "GET /peer/piece/suc", "POST /
 _TWO_NODES: Final = ("-n", "127.0.0.1:{port},127.0.0.2:{port}")
 _FLAGS: Final[dict[str, tuple[str, ...]]] = {
     "badmd5": ("-m", "0" * 32),
-    "c601": _IMPATIENT,
-    "c601n": _IMPATIENT,
-    "c601z": _IMPATIENT,
+    "c601": ("-e", "20"),
+    "c601n": ("-e", "20"),
+    "c601z": ("-e", "20"),
     "cdnpat": ("-p", "cdn"),
     "hdr": (
         *("-i", "ident", "--callsystem", "cs", "--dfdaemon"),

@@ -49,7 +49,7 @@ ENGINE: Final = SupernodeConfig(
     down_slots=4,
     rare_copies=0,
     hold_s=0.1,
-    register_hold_s=1.0,
+    register_hold_s=2.0,
     origin_retries=2,
     origin_backoff_s=0.05,
 )
