@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from . import bench_engine, bench_fetch, bench_rpc, bench_sim
+from . import bench_dfdaemon, bench_engine, bench_fetch, bench_hosts, bench_rpc, bench_sim
 from .machine import Missing, settle, this_machine
 from .results import FOLDER, Result, keep
 
@@ -16,15 +16,20 @@ if TYPE_CHECKING:
 
 _FULL: Final[dict[str, Callable[[], Result]]] = {
     "fetch": bench_fetch.measure,
+    "dfdaemon": bench_dfdaemon.measure,
     "rpc": bench_rpc.measure,
     "engine": bench_engine.measure,
     "sim": bench_sim.measure,
+    "hosts": bench_hosts.measure,
+    "hosts-unshaped": partial(bench_hosts.measure, bench_hosts.UNSHAPED, "hosts-unshaped"),
 }
 _QUICK: Final[dict[str, Callable[[], Result]]] = {
     "fetch": partial(bench_fetch.measure, bench_fetch.QUICK),
+    "dfdaemon": partial(bench_dfdaemon.measure, bench_dfdaemon.QUICK),
     "rpc": partial(bench_rpc.measure, bench_rpc.QUICK),
     "engine": partial(bench_engine.measure, bench_engine.QUICK),
     "sim": partial(bench_sim.measure, bench_sim.QUICK),
+    "hosts": partial(bench_hosts.measure, bench_hosts.QUICK),
 }
 
 

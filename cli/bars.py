@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from ..net.fetch import Progress
+    from ..net.request import Progress
 
 
 class Bar(Protocol):

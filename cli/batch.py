@@ -13,7 +13,8 @@ import trio
 
 from ..engine.effects import FailCode
 from ..engine.errors import ConfigError
-from ..net.fetch import PrepareError, fetch
+from ..net.fetch import fetch
+from ..net.request import PrepareError
 from .interrupt import until_signal
 from .logs import LOG, SIGN
 from .outcome import next_step, not_prepared, status_of
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ..engine.effects import Milestone
-    from ..net.fetch import FetchRequest, Outcome, Progress
+    from ..net.request import FetchRequest, Outcome, Progress
     from .progress import Reporter
 
 _MAX_LIST_BYTES: Final = 64 << 20
@@ -103,7 +104,7 @@ class _Batch:
             outcome = await _outcome(request, reporter)
             self.outcomes.append(outcome)
             reporter.ended(outcome)
-            LOG.info("%s %s", ended_line(outcome), outcome.message)
+            LOG.info("%s", f"{ended_line(outcome)} {outcome.message}".rstrip())
 
     def _reporter(self, request: FetchRequest) -> Reporter:
         if self._json:

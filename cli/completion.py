@@ -27,14 +27,17 @@ def _bash(program: Command[Any], others: Sequence[Command[Any]]) -> Iterator[str
     yield f"_{name}() {{"
     yield '    local word="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD-1]}"'
     yield "    COMPREPLY=()"
+    # bash takes --flag=value for three words.
+    yield '    [ "$before" != = ] || before="${COMP_WORDS[COMP_CWORD-2]}"'
+    yield '    [ "$word" != = ] || word='
     yield '    case "$((COMP_CWORD > 1)) ${COMP_WORDS[1]}" in'
     for command in others:
-        yield f'        "1 {_word(command)}")'
+        yield f'        "1 {command.word}")'
         yield from _bash_case(command, command.words)
     yield "        *)"
     yield from _bash_case(program, [])
     yield "    esac"
-    words = shlex.quote(" ".join(map(_word, others)))
+    words = shlex.quote(" ".join([other.word for other in others]))
     yield f'    (( COMP_CWORD > 1 )) || COMPREPLY+=($(compgen -W {words} -- "$word"))'
     yield "}"
     yield f"complete -o filenames -F _{name} {name}"
@@ -64,12 +67,12 @@ def _zsh(program: Command[Any], others: Sequence[Command[Any]]) -> Iterator[str]
     yield f"_{name}() {{"
     yield '    case "$(( CURRENT > 2 )) ${words[2]}" in'
     for command in others:
-        yield f'        "1 {_word(command)}")'
+        yield f'        "1 {command.word}")'
         yield "            shift words; (( CURRENT-- ))"
         first = [f"1: :({' '.join(command.words)})"] if command.words else []
         yield from _zsh_arguments([*first, *_zsh_options(command)])
     yield "        *)"
-    commands = f"1: :({' '.join(map(_word, others))})"
+    commands = f"1: :({' '.join([other.word for other in others])})"
     yield from _zsh_arguments([commands, *_zsh_options(program)])
     yield "    esac"
     yield "}"
@@ -94,18 +97,19 @@ def _zsh_options(command: Command[Any]) -> Iterator[str]:
             value = f":{option.metavar}:{'_files' if option.metavar in _PATHS else ' '}"
         again = "*" if option.action != "store" else ""
         for name in option.names:
-            yield f"{again}{name}[{told}]{value}"
+            joined = ("=" if name.startswith("--") else "+") if value else ""
+            yield f"{again}{name}{joined}[{told}]{value}"
 
 
 def _fish(program: Command[Any], others: Sequence[Command[Any]]) -> Iterator[str]:
     name = program.prog
-    words = " ".join(map(_word, others))
+    words = " ".join([other.word for other in others])
     yield f"# fish completion for {name}: {name} completion fish | source"
     yield f"complete -c {name} -f"
     for command in others:
-        described = f"-a {_word(command)} -d {_fish_quoted(command.description)}"
+        described = f"-a {command.word} -d {_fish_quoted(command.description)}"
         yield f"complete -c {name} -n __fish_use_subcommand {described}"
-        when = f"'__fish_seen_subcommand_from {_word(command)}'"
+        when = f"'__fish_seen_subcommand_from {command.word}'"
         if command.words:
             yield f"complete -c {name} -n {when} -a {_fish_quoted(' '.join(command.words))}"
         yield from _fish_options(name, when, command)
@@ -131,10 +135,6 @@ def _fish_quoted(text: str) -> str:
 
 def _names(command: Command[Any]) -> list[str]:
     return [name for option in command.options for name in reversed(option.names)]
-
-
-def _word(command: Command[Any]) -> str:
-    return command.prog.rpartition(" ")[2]
 
 
 _SHELLS: Final[Mapping[str, Callable[[Command[Any], Sequence[Command[Any]]], Iterator[str]]]] = {

@@ -34,6 +34,7 @@ class DfgetChoice:
     local_limit: int = 0
     min_rate: int = 0
     total_limit: int = 0
+    pieces_at_once: int = 6
     work_home: str = ""
     compat_version: str = ""
     log: Mapping[str, object] = field(default_factory=dict[str, object])
@@ -51,6 +52,7 @@ class SupernodeChoice:
     download_port: int = 8001
     home_dir: str = ""
     advertise_ip: str = ""
+    profiler: bool = False
     debug: bool = False
     engine: Mapping[str, object] = field(default_factory=dict[str, object])
     bandwidth: Mapping[str, object] = field(default_factory=dict[str, object])
@@ -69,7 +71,7 @@ def dfget_choice(
     said: dict[str, object] = {}
     if (file := next((one for one in files if one.exists()), None)) is not None:
         is_yaml = file.suffix in (".yml", ".yaml")
-        said = _Reader(DFGET_KEYS, file).fields(_read_yaml(file) if is_yaml else _read_ini(file))
+        said = _said(DFGET_KEYS, file, _read_yaml(file) if is_yaml else _read_ini(file))
     return _form(DfgetChoice, DFGET_KEYS, said, environ, flags)
 
 
@@ -80,8 +82,18 @@ def supernode_choice(
 
     A key of Dragonfly that has no effect here is an error that says so.
     """
-    said = _Reader(SUPERNODE_KEYS, file).fields(_read_yaml(file)) if file is not None else {}
-    return _form(SupernodeChoice, SUPERNODE_KEYS, said, environ, flags)
+    return choice(SupernodeChoice, SUPERNODE_KEYS, flags, environ, file)
+
+
+def choice(
+    form: type[T], keys: Keys, flags: object, environ: Mapping[str, str], file: Path | None
+) -> T:
+    """Return a ``form`` of what was chosen; raises ``ConfigError`` as ``dfget_choice`` does.
+
+    Sections of the file are mappings in it, entries tuples of mappings, by the names of fields.
+    """
+    said = _said(keys, file, _read_yaml(file)) if file is not None else {}
+    return _form(form, keys, said, environ, flags)
 
 
 def default_file(keys: Keys) -> str:
@@ -91,15 +103,17 @@ def default_file(keys: Keys) -> str:
     ]
     lines += ["# before this file, and this file before the defaults, which stand here.", ""]
     section = ""
-    for key in keys.keys:
+    for key in [key for key in keys.keys if not key.is_old]:
         here, _, name = key.name.rpartition(".")
-        if here != section:
-            new = here.removeprefix(section).strip(".").split(".")
-            depth = len(here.split(".")) - len(new)
-            lines += [f"{'  ' * (depth + i)}{part}:" for i, part in enumerate(new)]
-            section = here
+        parts = here.split(".") if here else []
+        for depth in range(len(parts)):
+            if not f"{section}.".startswith(".".join([*parts[: depth + 1], ""])):
+                lines.append(f"{'  ' * depth}{parts[depth]}:")
+        section = here
         indent = "  " * key.name.count(".")
-        says = f"{key.help} [{keys.variable(key)}]"
+        says = key.help
+        if key.shape is not Shape.ENTRIES:
+            says += f" [{keys.variable(key)}]"
         lines += textwrap.wrap(
             says, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# "
         )
@@ -117,16 +131,15 @@ def _form(
     fields = dict(said)
     for key in keys.keys:
         variable = keys.variable(key)
-        if text := environ.get(variable):
+        if key.shape is not Shape.ENTRIES and (text := environ.get(variable)):
             try:
                 value = key.parse(text)
             except ConfigError as error:
                 raise ConfigError(f"environment variable {variable}: {error}") from error
             fields |= {key.field: value}
         flag = getattr(flags, key.flag) if key.flag else None
-        if not (flag is None or flag is False or flag in ("", [])):
+        if not (flag is None or flag in ("", [], ())):
             fields |= {key.field: flag}
-    fields.pop("", None)
     return form(**_grouped(fields))
 
 
@@ -142,16 +155,21 @@ def _grouped(fields: Mapping[str, object]) -> dict[str, object]:
     return grouped
 
 
-class _Reader:
-    """Understands what stands in one file."""
+def _said(keys: Keys, file: Path, found: Mapping[str, object]) -> dict[str, object]:
+    """Return the fields that a file's keys fill; raises ``ConfigError``."""
+    return _Reader(keys.keys, keys.ineffective or {}, str(file)).fields(found)
 
-    def __init__(self, keys: Keys, path: Path) -> None:
-        self._known = {key.name: key for key in keys.keys}
-        self._ineffective = keys.ineffective or {}
-        self._path = path
+
+class _Reader:
+    """Understands what stands in one file, or in one entry of a list in it."""
+
+    def __init__(self, keys: Sequence[Key], ineffective: Mapping[str, str], where: str) -> None:
+        self._known = {key.name: key for key in keys}
+        self._ineffective = ineffective
+        self._where = where
 
     def fields(self, found: Mapping[str, object]) -> dict[str, object]:
-        """Return the fields that the file's keys fill; raises ``ConfigError``."""
+        """Return the fields that the keys fill; raises ``ConfigError``."""
         return dict(self._walk("", found))
 
     def _walk(self, section: str, found: Mapping[str, object]) -> Iterator[tuple[str, object]]:
@@ -161,41 +179,59 @@ class _Reader:
                 if value is not None:
                     yield key.field, self._understood(key, value)
             elif (why := self._ineffective.get(full)) is not None:
-                raise ConfigError(f"{self._path}: {full} has no effect here: {why}; leave it out")
+                raise ConfigError(f"{self._where}: {full} has no effect here: {why}; leave it out")
             elif any(known.startswith(f"{full}.") for known in self._known):
-                yield from self._walk(f"{full}.", _mapping(self._path, full, value))
+                yield from self._walk(f"{full}.", _mapping(self._where, full, value))
             else:
                 raise ConfigError(
-                    f"{self._path}: unknown key {full}{suggestion(name, self._names(section))}"
+                    f"{self._where}: unknown key {full}{suggestion(name, self._names(section))}"
                 )
 
     def _names(self, section: str) -> list[str]:
         """Return the names that a section can have, once each."""
-        inside = [name.removeprefix(section) for name in self._known if name.startswith(section)]
+        inside = [
+            name.removeprefix(section)
+            for name, key in self._known.items()
+            if name.startswith(section) and not key.is_old
+        ]
         return list(dict.fromkeys([name.partition(".")[0] for name in inside]))
 
     def _understood(self, key: Key, value: object) -> object:
         import msgspec
 
+        if key.shape is Shape.ENTRIES:
+            return tuple(self._entries(key, value))
         try:
             match key.shape:
                 case Shape.LIST:
-                    texts = msgspec.convert(value, list[str])
+                    texts = [str(one) for one in msgspec.convert(value, list[str | int])]
                     return key.parse(",".join(texts)) if texts else ()
+                case Shape.TEXTS:
+                    return tuple(msgspec.convert(value, list[str]))
                 case Shape.SWITCH:
                     return msgspec.convert(value, bool)
-                case Shape.TEXT:
+                case Shape.WORD if isinstance(value, bool):
+                    return key.parse("on" if value else "off")
+                case Shape.TEXT | Shape.WORD:
                     text = str(msgspec.convert(value, str | int))
                     return key.parse(text) if text else text
         except (msgspec.ValidationError, ConfigError) as error:
-            raise ConfigError(f"{self._path}: {key.name}: {error}") from error
+            raise ConfigError(f"{self._where}: {key.name}: {error}") from error
+
+    def _entries(self, key: Key, value: object) -> Iterator[dict[str, object]]:
+        if not isinstance(value, list):
+            raise ConfigError(f"{self._where}: {key.name}: expected a list of sections")
+        for number, entry in enumerate(cast("list[object]", value), 1):
+            where = f"{self._where}: {key.name}, entry {number}"
+            found = _mapping(where, "it", entry)
+            yield _Reader(key.inner, {}, where).fields(found)
 
 
 def _read_yaml(path: Path) -> dict[str, object]:
     import yaml
 
     try:
-        return _mapping(path, "the file", yaml.safe_load(path.read_bytes()))
+        return _mapping(str(path), "the file", yaml.safe_load(path.read_bytes()))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except yaml.YAMLError as error:
@@ -223,9 +259,9 @@ def _read_ini(path: Path) -> dict[str, object]:
     return {"nodes": [part.strip() for part in addresses.split(",")]} if addresses else {}
 
 
-def _mapping(path: Path, what: str, found: object) -> dict[str, object]:
+def _mapping(where: str, what: str, found: object) -> dict[str, object]:
     if found is None:
         return {}
     if not isinstance(found, dict):
-        raise ConfigError(f"{path}: {what}: expected keys with values, as in 'key: value'")
+        raise ConfigError(f"{where}: {what}: expected keys with values, as in 'key: value'")
     return {str(key): value for key, value in cast("dict[object, object]", found).items()}

@@ -21,6 +21,7 @@ from .values import (
     parse_ip,
     parse_nodes,
     parse_port,
+    parse_switch,
     parse_version,
     suggestion,
 )
@@ -34,7 +35,14 @@ class Shape(Enum):
 
     TEXT = "text"
     """Or a number."""
+    WORD = "word"
+    """One of a few words, such as ``off``, which YAML takes for a switch."""
     LIST = "list"
+    """Of texts without commas, for ``parse`` joined by commas."""
+    TEXTS = "texts"
+    """A list of any texts, each kept as it is."""
+    ENTRIES = "entries"
+    """A list of sections, each with the ``inner`` keys; not to be had from the environment."""
     SWITCH = "switch"
 
 
@@ -44,7 +52,7 @@ class Key:
 
     ``name`` and ``field`` have dots where they stand in a section.  ``field`` empty: the value is
     checked, and that is all.  ``default`` as it would be written.  ``flag`` is the field of the
-    flags that goes before.
+    flags that goes before.  ``is_old``: understood, but not shown to whom it is new.
     """
 
     name: str
@@ -54,6 +62,8 @@ class Key:
     help: str
     flag: str = ""
     shape: Shape = Shape.TEXT
+    inner: tuple[Key, ...] = ()
+    is_old: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +72,7 @@ class Keys:
 
     ``prefix`` begins the names of environment variables; ``section`` the names of keys, and does
     not count there.  ``ineffective``: keys of Dragonfly that would do nothing, and why.
+    ``runs_together``: variables do not show where the words of a key begin.
     """
 
     program: str
@@ -69,13 +80,18 @@ class Keys:
     keys: tuple[Key, ...]
     section: str = ""
     ineffective: Mapping[str, str] | None = None
+    runs_together: bool = False
 
     def variable(self, key: Key) -> str:
         """Return the environment variable of a key: ``DFGET_LOCAL_LIMIT`` of ``localLimit``."""
         name = key.name.removeprefix(self.section).replace(".", "_")
-        return self.prefix + _WORD_BEGINS.sub("_", name).upper()
+        return self.prefix + (name if self.runs_together else _WORD_BEGINS.sub("_", name)).upper()
 
 
+NO_POOL: Final = "there is no pool of threads to schedule with"
+COPIES_IN_REPO: Final = "copies are kept in homeDir/repo"
+_LEAST_BARE_RATE: Final = 10_000
+"""Supernode 0.4.0 was told its bandwidth in MB; so few bytes per second nobody wants."""
 _WORD_BEGINS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -95,14 +111,18 @@ def parse_cdn_pattern(text: str) -> CdnPattern:
     return CdnPattern(text)
 
 
-def parse_switch(text: str) -> bool:
-    """Return whether something is on; raises ``ConfigError``."""
-    if text.lower() not in ("true", "false"):
-        raise ConfigError(f"{text!r}: expected true or false")
-    return text.lower() == "true"
+def parse_bandwidth(text: str) -> int:
+    """Return bytes per second; raises ``ConfigError``, also for what 0.4.0 meant as MB."""
+    rate = parse_v1_rate(text)
+    if text.isdecimal() and 0 < rate < _LEAST_BARE_RATE:
+        raise ConfigError(
+            f"rate {text!r}: that is {rate} bytes per second; give a unit, as {text}MB or {text}B"
+        )
+    return rate
 
 
-def _log_keys(section: str, path: str) -> tuple[Key, ...]:
+def log_keys(section: str, path: str) -> tuple[Key, ...]:
+    """Return the keys of ``logConfig`` in a section; ``path`` is where the log is usually."""
     name = f"{section}logConfig."
     return (
         Key(f"{name}maxSize", "log.max_mb", parse_amount, "0", "a log is replaced at so many MB;"
@@ -125,12 +145,13 @@ DFGET_KEYS: Final = Keys(
             " would, and 10 s more, is given up; 0: never", "minrate"),
         Key("totalLimit", "total_limit", parse_v1_rate, "0", "bytes per second for all downloads,"
             " and again for all uploads, of this host; 0: no limit", "totallimit"),
-        Key("clientQueueSize", "", parse_count, "6", "accepted for old files; without effect"),
+        Key("clientQueueSize", "pieces_at_once", parse_count, "6", "so many pieces of a download"
+            " are received and written at a time", "clientqueue"),
         Key("workHome", "work_home", str, '""', "downloads being made and served, and logs; empty:"
             " ~/.small-dragonfly", "home"),
         Key("compatVersion", "compat_version", parse_version, "", "the version of dfget to pass"
             " for, as 1.0.6", "compat_version"),
-        *_log_keys("", "logs/dfclient.log in the work home"),
+        *log_keys("", "logs/dfclient.log in the work home"),
     ),
 )  # fmt: skip
 
@@ -157,12 +178,12 @@ SUPERNODE_KEYS: Final = Keys(
             " downloads at a time", "down_limit"),
         Key("base.eliminationLimit", "engine.ban_after", parse_count, "3", "a peer that so many"
             " others complained of is offered to nobody"),
-        Key("base.linkLimit", "bandwidth.link_bytes_per_s", parse_v1_rate, "0", "bytes per second"
-            " for one read of an origin, as 20MB; 0: no limit"),
-        Key("base.maxBandwidth", "bandwidth.total_bytes_per_s", parse_v1_rate, "0", "bytes per"
-            " second for all reads of origins, and again for all uploads; 0: no limit",
+        Key("base.linkLimit", "bandwidth.link_bytes_per_s", parse_bandwidth, "0", "bytes per"
+            " second for one read of an origin, as 20MB; 0: no limit"),
+        Key("base.maxBandwidth", "bandwidth.total_bytes_per_s", parse_bandwidth, "0", "bytes"
+            " per second for all reads of origins, and again for all uploads; 0: no limit",
             "max_bandwidth"),
-        Key("base.systemReservedBandwidth", "bandwidth.reserved_bytes_per_s", parse_v1_rate, "0",
+        Key("base.systemReservedBandwidth", "bandwidth.reserved_bytes_per_s", parse_bandwidth, "0",
             "of maxBandwidth, what is left to others", "system_bandwidth"),
         Key("base.failAccessInterval", "engine.fail_access_s", parse_duration, "3m", "an origin"
             " that refused is not asked again for so long", "fail_access_interval"),
@@ -184,16 +205,18 @@ SUPERNODE_KEYS: Final = Keys(
             " use that go when space gets short"),
         Key("base.IntervalThreshold", "engine.interval_threshold_s", parse_duration, "2h", "copies"
             " used regularly are kept for their interval and so long"),
-        Key("base.debug", "debug", parse_switch, "false", "log more", "debug", Shape.SWITCH),
-        *_log_keys("base.", "logs/app.log in homeDir"),
+        Key("base.enableProfiler", "profiler", parse_switch, "false", "have /debug/pprof on the"
+            " control port", "profiler", Shape.SWITCH),
+        Key("base.debug", "debug", parse_switch, "false", "log more, and enableProfiler", "debug",
+            Shape.SWITCH),
+        *log_keys("base.", "logs/app.log in homeDir"),
     ),
     section="base.",
     ineffective={
-        "base.schedulerCorePoolSize": "there is no pool of threads",
-        "base.downloadpath": "copies are kept in homeDir/repo",
+        "base.schedulerCorePoolSize": NO_POOL,
+        "base.downloadpath": COPIES_IN_REPO,
         "base.failureCountLimit": "a peer's own failures never cut it off from other peers",
-        "base.enableProfiler": "there is no profiler",
         "plugins": "there are no plugins",
-        "storages": "copies are kept in homeDir/repo",
+        "storages": COPIES_IN_REPO,
     },
 )  # fmt: skip

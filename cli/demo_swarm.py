@@ -186,7 +186,7 @@ async def _run(
 def _peer_servers(folder: Path) -> Iterator[int]:
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            words = entry.read_bytes().decode(errors="replace").split("\0")
+            words = entry.read_bytes().decode(errors="replace").replace("\0", " ").split()
             meta = words[words.index("--meta") + 1] if "--meta" in words[:-1] else ""
             if Path(meta).is_relative_to(folder):
                 yield int(entry.parent.name)

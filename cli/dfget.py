@@ -5,6 +5,7 @@ What is heavy to import is imported where it is used: ``dfget --help`` answers a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -13,6 +14,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..engine.effects import FailCode
+from ..engine.errors import ConfigError
+from ..engine.ids import sign
+from .command import command_named, unknown_command
 from .options import DFGET, DFGET_COMMANDS, DFGET_SERVER, DFGET_VERSION
 from .status import ExitError, ExitStatus, Stopped, run_program
 from .values import version
@@ -20,7 +24,8 @@ from .values import version
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..net.fetch import FetchRequest, Outcome
+    from ..net.peer_spawn import ServerStart
+    from ..net.request import FetchRequest, Outcome
     from .bars import Bar
     from .logs import LogConfig
     from .options import FetchFlags
@@ -30,7 +35,11 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run dfget and return its exit status; ``argv`` without the program's name."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return run_program("dfget", partial(_command, arguments), verbose="--verbose" in arguments)
+    return run_program("dfget", partial(_command, arguments), verbose=_is_verbose(arguments))
+
+
+def _is_verbose(arguments: Sequence[str]) -> bool:
+    return "--verbose" in arguments or "--verbose=true" in arguments
 
 
 def _command(arguments: list[str]) -> ExitStatus:
@@ -38,8 +47,8 @@ def _command(arguments: list[str]) -> ExitStatus:
         case []:
             text = "no URL given. Please use the command 'help' to show the help information."
             raise ExitError(text, ExitStatus.FAILED)
-        case ["help", *_]:
-            print(DFGET.help(), end="")
+        case ["help", *words]:
+            print(command_named(DFGET_COMMANDS, words).help(), end="")
             return ExitStatus.SUCCESS
         case ["version", *rest]:
             _print_version(DFGET_VERSION.parse(rest).compat_version)
@@ -48,6 +57,10 @@ def _command(arguments: list[str]) -> ExitStatus:
             return _serve(rest)
         case _ if _describe(arguments):
             return ExitStatus.SUCCESS
+        case [word, *_] if "://" in word:
+            raise ConfigError("a URL without a flag: give it with -u")
+        case [word, *_] if not word.startswith("-"):
+            raise unknown_command(DFGET_COMMANDS, word)
         case _:
             return _fetch(DFGET.parse(arguments))
 
@@ -82,10 +95,15 @@ def _serve(arguments: list[str]) -> ExitStatus:
 
     config = peer_server_config(flags)
     try:
-        with logging_to(WorkHome(work_home(flags.home)).server_log, verbose=flags.verbose):
+        path, run = WorkHome(work_home(flags.home)).server_log, sign(os.getpid(), time.time())
+        with logging_to(path, sign=run, verbose=flags.verbose):
             return ExitStatus(run_peer_server(config))
     except LogError as error:
         raise ExitError(str(error), ExitStatus.SERVER_FAILED) from error
+
+
+def _serve_forked(arguments: Sequence[str]) -> int:
+    return run_program("dfget", partial(_serve, list(arguments)), verbose="--verbose" in arguments)
 
 
 # --- dfget ----------------------------------------------------------------------------------------
@@ -100,11 +118,32 @@ def _fetch(flags: FetchFlags) -> ExitStatus:
 
     chosen, rng = dfget_choice(flags, os.environ), SystemRandom()
     log = replace(LogConfig(), **chosen.log)
+    _warn_of(flags.pattern)
     if flags.urls:
         return _fetch_all(flags, batch_requests(flags, chosen, rng), log)
     request = fetch_request(flags, chosen, rng)
 
-    from ..net.fetch import PrepareError
+    # A forked peer server has what is imported before; the rest is for the download alone.
+    from ..net import fetch, peer_server  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    from ..net.peer_spawn import start_early
+
+    with start_early(request, _serve_forked) or contextlib.nullcontext() as early:
+        return _fetch_one(flags, request, log, early)
+
+
+def _warn_of(pattern: str) -> None:
+    from .options import PATTERNS
+    from .values import suggestion
+
+    if pattern not in PATTERNS:
+        near = suggestion(pattern, PATTERNS)
+        print(f"dfget: unknown pattern {pattern!r}{near}; goes on as cdn", file=sys.stderr)
+
+
+def _fetch_one(
+    flags: FetchFlags, request: FetchRequest, log: LogConfig, early: ServerStart | None
+) -> ExitStatus:
+    from ..net.request import PrepareError
     from .logs import LogError
     from .outcome import failure, next_step, not_prepared, status_of
 
@@ -112,7 +151,7 @@ def _fetch(flags: FetchFlags) -> ExitStatus:
     reporter.began()
     began = time.monotonic()
     try:
-        outcome = _download(request, reporter, log, console=flags.console)
+        outcome = _download(request, reporter, log, early, console=flags.console)
         status, step = status_of(outcome), next_step(outcome)
     except Stopped as stopped:
         seconds = time.monotonic() - began
@@ -145,7 +184,12 @@ def _fetch_all(flags: FetchFlags, requests: Sequence[FetchRequest], log: LogConf
 
 
 def _download(
-    request: FetchRequest, reporter: Reporter, log: LogConfig, *, console: bool
+    request: FetchRequest,
+    reporter: Reporter,
+    log: LogConfig,
+    early: ServerStart | None,
+    *,
+    console: bool,
 ) -> Outcome:
     import trio
 
@@ -158,8 +202,8 @@ def _download(
     path = request.home / "logs" / "dfclient.log"
     with logging_to(path, log, sign=request.sign, verbose=request.verbose, console=console):
         LOG.info("get init config:%s", _shown(request))
-        outcome = trio.run(until_signal, partial(fetch, request, watcher), watcher.run)
-        LOG.info("%s %s", ended_line(outcome), outcome.message)
+        outcome = trio.run(until_signal, partial(fetch, request, watcher, early), watcher.run)
+        LOG.info("%s", f"{ended_line(outcome)} {outcome.message}".rstrip())
     return outcome
 
 

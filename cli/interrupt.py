@@ -1,4 +1,4 @@
-"""Running trio programs until they end or are told to."""
+"""Running trio programs that serve many, until they end or are told to."""
 
 from __future__ import annotations
 
@@ -43,3 +43,11 @@ async def until_signal(
             finally:
                 nursery.cancel_scope.cancel()
     raise failures[0] if failures else Stopped(caught[0])
+
+
+def allow_many_connections() -> None:
+    """Raise the soft limit of open files to the hard one: each client holds connections."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

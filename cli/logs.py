@@ -66,16 +66,7 @@ def logging_to(
     cannot be opened; a disk that is full later loses lines, nothing else.
     """
     path = Path(config.path).expanduser() if config.path else path
-    limit, backups = (config.max_mb or _MAX_MB) << 20, config.backups or _BACKUPS
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handlers: list[logging.Handler] = [
-            _File(path, maxBytes=limit, backupCount=backups, encoding="utf-8")
-        ]
-    except OSError as error:
-        raise LogError(
-            f"cannot write the log {path}: {error.strerror}; choose another home"
-        ) from error
+    handlers: list[logging.Handler] = [_opened(path, config)]
     if console:
         handlers.append(logging.StreamHandler(sys.stdout))
     formatter = LineFormatter(sign)
@@ -91,6 +82,26 @@ def logging_to(
         for handler in handlers:
             LOG.removeHandler(handler)
             handler.close()
+
+
+@contextlib.contextmanager
+def lines_to(logger: logging.Logger, name: str, path: Path, config: LogConfig) -> Generator[None]:
+    """Write the bare messages of ``logger`` to ``name`` beside the log that is at ``path``.
+
+    Where ``config`` makes that a device, as ``/dev/stdout``, they go there as well.  Raises
+    ``LogError``.
+    """
+    path = Path(config.path).expanduser() if config.path else path
+    is_device = path.exists() and not path.is_file()
+    handler = _opened(path if is_device else path.with_name(name), config)
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.setLevel(logging.NOTSET)
+        logger.removeHandler(handler)
+        handler.close()
 
 
 class LineFormatter(logging.Formatter):
@@ -117,3 +128,13 @@ class LineFormatter(logging.Formatter):
 class _File(RotatingFileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
         """A log that cannot be written does not disturb the work."""
+
+
+def _opened(path: Path, config: LogConfig) -> logging.Handler:
+    limit, backups = (config.max_mb or _MAX_MB) << 20, config.backups or _BACKUPS
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return _File(path, maxBytes=limit, backupCount=backups, encoding="utf-8")
+    except OSError as error:
+        text = f"cannot write the log {path}: {error.strerror}; choose another home"
+        raise LogError(text) from error

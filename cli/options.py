@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from .command import Command, Option
-from .config_keys import parse_cdn_pattern
+from .config_keys import COPIES_IN_REPO, NO_POOL, parse_bandwidth, parse_cdn_pattern
 from .units import parse_v1_rate
 from .values import (
     WeightedNode,
@@ -16,7 +16,7 @@ from .values import (
     parse_filter,
     parse_header,
     parse_ip,
-    parse_md5,
+    parse_lifetime,
     parse_names,
     parse_nodes,
     parse_port,
@@ -77,7 +77,7 @@ _ALIVE = Option(
     "alivetime",
     "the peer server ends when not needed for so long, 0: never (default: 5m)",
     "TIME",
-    parse=parse_duration,
+    parse=parse_lifetime,
 )
 _EXPIRE = Option(
     "expiretime",
@@ -113,7 +113,7 @@ FETCH_OPTIONS: Final = (
         parse=parse_nodes,
         action="extend",
     ),
-    Option("md5", "MD5 of the whole file", "HEX", short="m", parse=parse_md5),
+    Option("md5", "MD5 of the whole file", "HEX", short="m", parse=str.lower),
     Option(
         "digest",
         "sha256:HEX of the whole file, verified at the end; unlike --md5 it does not make the"
@@ -189,7 +189,7 @@ FETCH_OPTIONS: Final = (
     Option("dfdaemon", "tell the supernode that dfdaemon downloads"),
     Option(
         "clientqueue",
-        "accepted for old command lines, without effect: pieces are written as they come",
+        "so many pieces are received and written at a time (default: 6)",
         "COUNT",
         parse=parse_count,
     ),
@@ -275,7 +275,8 @@ class SupernodeFlags:
     peer_gc_delay: float | None = None
     config: str = ""
     record: str = ""
-    debug: bool = False
+    profiler: bool | None = None
+    debug: bool | None = None
     verbose: bool = False
 
 
@@ -315,13 +316,13 @@ SUPERNODE_OPTIONS: Final = (
         "bytes per second for all reads of origins, and again for all uploads, as 200MB (default:"
         " no limit)",
         "RATE",
-        parse=parse_v1_rate,
+        parse=parse_bandwidth,
     ),
     Option(
         "system-bandwidth",
         "of --max-bandwidth, what is left to others (default: nothing)",
         "RATE",
-        parse=parse_v1_rate,
+        parse=parse_bandwidth,
     ),
     _duration("fail-access-interval", "an origin that refused is not asked again", "3m"),
     _duration("gc-initial-delay", "the first collection waits", "6s"),
@@ -330,7 +331,8 @@ SUPERNODE_OPTIONS: Final = (
     _duration("peer-gc-delay", "a silent peer is remembered", "3m"),
     Option("config", "settings (default: /etc/dragonfly/supernode.yml if it exists)", "FILE"),
     Option("record", "write a trace of all decisions to this directory", "DIR"),
-    Option("debug", "log more", short="D"),
+    Option("profiler", "have /debug/pprof on the control port"),
+    Option("debug", "log more, and --profiler", short="D"),
     _VERBOSE,
 )
 
@@ -356,6 +358,7 @@ SUPERNODE: Final = Command(
     "Fetch each file from its origin once and tell every peer which piece to take from whom.",
     SUPERNODE_OPTIONS,
     SupernodeFlags,
+    ineffective={"--pool-size": NO_POOL, "--download-path": COPIES_IN_REPO},
     epilog="other commands: supernode version, supernode gen-doc, supernode completion,"
     " supernode config, supernode help; each has --help",
 )

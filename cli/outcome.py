@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ..engine.effects import BackSourceReason, FailCode
+from ..engine.prospects import FORBIDDEN
 from .status import ExitStatus
 
 if TYPE_CHECKING:
-    from ..net.fetch import Outcome
-
-_FORBIDDEN: Final = 1000
-"""Added to a reason where going back to the source was not allowed (protocol 8.4)."""
+    from ..net.request import Outcome
 
 
 def status_of(outcome: Outcome) -> ExitStatus:
@@ -21,7 +19,7 @@ def status_of(outcome: Outcome) -> ExitStatus:
 
 def failure(code: FailCode, reason: int, message: str, seconds: float) -> Outcome:
     """Return the outcome of a download that did not get so far as to have one."""
-    from ..net.fetch import Outcome, Progress
+    from ..net.request import Outcome, Progress
 
     return Outcome(code, reason, message, -1, seconds, Progress(), task="", peer="")
 
@@ -38,12 +36,14 @@ def next_step(outcome: Outcome) -> str:
         return ""
     if outcome.code is FailCode.NEED_AUTH:
         return "; give the credentials with --header"
-    is_forbidden = outcome.reason >= _FORBIDDEN
-    match BackSourceReason(outcome.reason % _FORBIDDEN):
+    is_forbidden = outcome.reason >= FORBIDDEN
+    match BackSourceReason(outcome.reason % FORBIDDEN):
         case BackSourceReason.NO_SPACE:
             return "; free some space, then run the same command again"
-        case BackSourceReason.WRITE_FAILED:
+        case BackSourceReason.WRITE_FAILED | BackSourceReason.MD5_NOT_MATCH:
             return ""
+        case BackSourceReason.USER_ASKED if is_forbidden:
+            return "; leave out --notbs, or choose another --pattern"
         case _ if is_forbidden:
             return "; see that the supernodes run and are named right, or leave out --notbs"
         case _ if outcome.message.startswith(("md5 not match", "sha256 not match")):

@@ -14,11 +14,11 @@ import trio
 
 from ..engine.effects import FailCode, Milestone
 from ..engine.redact import Redactor
-from ..net.fetch import Outcome, Pattern, Progress, Watcher
+from ..net.request import Outcome, Pattern, Progress, Watcher
 from .values import version
 
 if TYPE_CHECKING:
-    from ..net.fetch import FetchRequest
+    from ..net.request import FetchRequest
     from .bars import Bar
 
 
@@ -87,7 +87,8 @@ class LineReporter:
         self._out(f"dfget version:{request.version or version()}")
         self._out(f"workspace:{request.home}")
         self._out(f"sign:{request.sign}")
-        if request.pattern is Pattern.SOURCE or not request.nodes:
+        no_swarm = request.pattern is Pattern.SOURCE or not request.nodes
+        if no_swarm and request.back_to_source:
             self._from_source()
 
     def told(self, milestone: Milestone, text: str) -> None:

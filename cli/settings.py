@@ -15,14 +15,14 @@ from ..engine.ids import sign
 from .config_file import SUPERNODE_FILE
 from .options import PATTERNS
 from .status import ExitError, ExitStatus
-from .values import file_name_of, parse_url, suggestion, version
+from .values import file_name_of, parse_url, version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from random import Random
 
-    from ..net.fetch import FetchRequest
     from ..net.peer_server import PeerServerConfig
+    from ..net.request import FetchRequest
     from ..net.supernode import SupernodeSettings
     from .config_file import DfgetChoice, SupernodeChoice
     from .options import FetchFlags, ServerFlags, SupernodeFlags
@@ -53,6 +53,7 @@ def fetch_request(
 ) -> FetchRequest:
     """Return what dfget is to do; raises ``ConfigError``.
 
+    An unknown pattern is as good as ``cdn`` (protocol 4.3).
     Without supernodes among what was ``chosen`` the local one is used: if it ``is_there``, or if
     going back to the source is forbidden, so that the failure names it.
     """
@@ -63,7 +64,7 @@ def fetch_request(
     if not nodes and flags.pattern != "source" and (flags.notbs or is_there(LOCAL_NODE)):
         nodes = (LOCAL_NODE,)
 
-    from ..net.fetch import FetchRequest, Pattern
+    from ..net.request import FetchRequest, Pattern
 
     return FetchRequest(
         url=url,
@@ -71,7 +72,7 @@ def fetch_request(
         home=work_home(chosen.work_home),
         sign=sign(os.getpid(), time.time()),
         nodes=nodes,
-        pattern=Pattern(flags.pattern),
+        pattern=Pattern(flags.pattern if flags.pattern in PATTERNS else Pattern.CDN),
         md5=flags.md5,
         sha256=flags.digest,
         identifier="" if flags.md5 else flags.identifier,
@@ -82,6 +83,7 @@ def fetch_request(
         back_to_source=not flags.notbs,
         local_limit_bytes_per_s=chosen.local_limit,
         total_limit_bytes_per_s=chosen.total_limit,
+        pieces_at_once=chosen.pieces_at_once,
         timeout_s=flags.timeout,
         min_rate_bytes_per_s=chosen.min_rate,
         alive_s=flags.alivetime,
@@ -109,7 +111,7 @@ def batch_requests(
 
     from .batch import read_wishes, same_target
 
-    wishes, folder = read_wishes(flags.urls), _absolute(flags.output or ".")
+    wishes, folder = read_wishes(flags.urls), absolute(flags.output or ".")
     targets = [_target(str(folder / (wish.output or file_name_of(wish.url)))) for wish in wishes]
     if (twice := same_target(targets)) is not None:
         raise ConfigError(f"{flags.urls} names {twice} twice: give each URL a file of its own")
@@ -151,9 +153,9 @@ def peer_server_config(flags: ServerFlags) -> PeerServerConfig:
     return PeerServerConfig(
         ip=flags.ip,
         port=flags.port,
-        meta_path=_absolute(flags.meta) if flags.meta else home.meta_path,
+        meta_path=absolute(flags.meta) if flags.meta else home.meta_path,
         policy=UploadPolicy(
-            data_dir=str(_absolute(flags.data) if flags.data else home.data_dir),
+            data_dir=str(absolute(flags.data) if flags.data else home.data_dir),
             version=flags.compat_version or version(),
             expire_s=flags.expiretime,
             alive_s=flags.alivetime,
@@ -164,7 +166,7 @@ def peer_server_config(flags: ServerFlags) -> PeerServerConfig:
 def supernode_file(flags: SupernodeFlags, usual: Path = SUPERNODE_FILE) -> Path | None:
     """Return the file to read: the one that was named, else the usual one if it exists."""
     if flags.config:
-        return _absolute(flags.config)
+        return absolute(flags.config)
     return usual if usual.exists() else None
 
 
@@ -176,19 +178,28 @@ def supernode_settings(
     from ..net.supernode import SupernodeSettings
 
     return SupernodeSettings(
-        home=_absolute(chosen.home_dir) if chosen.home_dir else _supernode_home(v1_home),
+        home=absolute(chosen.home_dir) if chosen.home_dir else _supernode_home(v1_home),
         port=chosen.port,
         download_port=chosen.download_port,
         advertise_ip=chosen.advertise_ip,
-        record_dir=_absolute(flags.record) if flags.record else None,
+        record_dir=absolute(flags.record) if flags.record else None,
         engine=replace(SupernodeConfig(), **chosen.engine),
         bandwidth=replace(Bandwidth(), **chosen.bandwidth),
+        profiles=chosen.profiler or chosen.debug,
     )
 
 
 def work_home(named: str) -> Path:
     """Return the work home of dfget; raises ``ExitError`` if nobody knows the user's."""
-    return _absolute(named) if named else _home() / ".small-dragonfly"
+    return absolute(named) if named else _home() / ".small-dragonfly"
+
+
+def absolute(path: str) -> Path:
+    """Return a path that stays right whatever the working directory; raises ``ConfigError``."""
+    try:
+        return Path(path).expanduser().absolute()
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(f"path {path!r} leads nowhere: {error}; give an absolute one") from error
 
 
 # --- flags ----------------------------------------------------------------------------------------
@@ -197,19 +208,12 @@ def work_home(named: str) -> Path:
 def _check_consistent(flags: FetchFlags) -> None:
     if not flags.url:
         raise ConfigError("no URL given: say what to download with -u URL or --urls LIST")
-    if flags.pattern not in PATTERNS:
-        near = suggestion(flags.pattern, PATTERNS)
-        raise ConfigError(f"unknown pattern {flags.pattern!r}{near}")
-    if flags.pattern == "source" and flags.notbs:
-        raise ConfigError(
-            "-p source downloads from the source, --notbs forbids it: leave one of them out"
-        )
     if flags.json and flags.console:
         raise ConfigError("--json and --console both want the standard output: leave one out")
 
 
 def _target(output: str) -> Path:
-    target = _absolute(output)
+    target = absolute(output)
     if output.endswith("/") or target.is_dir():
         raise ConfigError(f"output {output!r} is a directory: give the name of a file in it")
     return target
@@ -221,7 +225,7 @@ def _root_ca(path: str) -> str:
     import ssl
 
     try:
-        pem = _absolute(path).read_bytes()
+        pem = absolute(path).read_bytes()
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem.decode())
     except (ssl.SSLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} holds no PEM certificates: {error}") from error
@@ -231,13 +235,6 @@ def _root_ca(path: str) -> str:
         text = "has a private key, and all of it would be sent to supernodes"
         raise ConfigError(f"{path} {text}: give a file with the certificates alone")
     return base64.b64encode(pem).decode()
-
-
-def _absolute(path: str) -> Path:
-    try:
-        return Path(path).expanduser().absolute()
-    except (OSError, RuntimeError) as error:
-        raise ConfigError(f"path {path!r} leads nowhere: {error}; give an absolute one") from error
 
 
 def _home() -> Path:

@@ -16,12 +16,21 @@ if TYPE_CHECKING:
 
 
 class ExitStatus(IntEnum):
-    """What the caller of a program gets; those of dfget are Dragonfly's (protocol 8.4)."""
+    """What the caller of a program gets; those of dfget and dfdaemon are Dragonfly's."""
 
     SUCCESS = 0
     FAILED = 1
     """Bad flags or configuration, a port in use, a directory that cannot be used."""
     BUG = 2
+    BAD_CONFIG = 10
+    """Of dfdaemon, as those up to 17: its file or the environment makes no sense."""
+    NO_HOME = 11
+    REPO_NOT_ABSOLUTE = 12
+    BAD_RATE = 13
+    BAD_PORT = 14
+    DFGET_MISSING = 15
+    REPO_FAILED = 16
+    DFGET_FAILED = 17
     SERVER_FAILED = 76
     PREPARE_FAILED = 77
     USER_UNKNOWN = 78
@@ -58,9 +67,14 @@ def run_program(name: str, action: Callable[[], ExitStatus], *, verbose: bool) -
     except BaseException as error:
         if verbose:
             traceback.print_exc()
-        status, message = _explain(_first_cause(error))
+        status, message = _explain(first_cause(error))
     print(f"{name}: {message}", file=sys.stderr)
     return int(status)
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """Return what matters most among the errors of concurrent tasks."""
+    return min(_leaves(error), key=lambda leaf: not isinstance(leaf, KeyboardInterrupt))
 
 
 def _explain(error: BaseException) -> tuple[ExitStatus, str]:
@@ -82,11 +96,6 @@ def _explain(error: BaseException) -> tuple[ExitStatus, str]:
         case _:
             text = f"internal error: {type(error).__name__}: {error}"
             return ExitStatus.BUG, f"{text}; run again with --verbose and report what it prints"
-
-
-def _first_cause(error: BaseException) -> BaseException:
-    """Return what matters most among the errors of concurrent tasks."""
-    return min(_leaves(error), key=lambda leaf: not isinstance(leaf, KeyboardInterrupt))
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -50,11 +50,11 @@ def _run(flags: SupernodeFlags) -> ExitStatus:
     import trio
 
     from .config_file import supernode_choice
-    from .interrupt import until_signal
+    from .interrupt import allow_many_connections, until_signal
     from .logs import LogConfig, logging_to
     from .settings import supernode_file, supernode_settings
 
-    _allow_many_connections()
+    allow_many_connections()
     chosen = supernode_choice(flags, os.environ, supernode_file(flags))
     settings = supernode_settings(flags, chosen)
     path, log = settings.home / "logs" / "app.log", replace(LogConfig(), **chosen.log)
@@ -78,14 +78,6 @@ async def _serve(settings: SupernodeSettings) -> None:
             f" download http://{address.host}:{address.download_port} home {settings.home}",
             flush=True,
         )
-
-
-def _allow_many_connections() -> None:
-    """Raise the soft limit of open files to the hard one: each peer holds connections."""
-    import resource
-
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 if __name__ == "__main__":

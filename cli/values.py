@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from ..engine.effects import NodeAddress
 from ..engine.errors import ConfigError
-from ..engine.redact import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,9 +17,17 @@ _NODE: Final = re.compile(
     r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+))"
     r"(?::(?P<port>[0-9]{1,5}))?(?:=(?P<weight>[0-9]{1,4}))?"
 )
-_DURATION_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(h|ms|m|s)")
-_DURATION_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_DURATION_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(h|ms|m|s|us|µs|ns)")
+_DURATION_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3} | {
+    "us": 1e-6,
+    "µs": 1e-6,
+    "ns": 1e-9,
+}
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_SWITCHES: Final = dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True) | dict.fromkeys(
+    ("0", "f", "F", "FALSE", "false", "False"), False
+)
+_USER_INFO: Final = re.compile(r"://.*@")
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f]")
 
 
@@ -53,6 +60,15 @@ def parse_duration(text: str) -> float:
     return sum(float(part[1]) * _DURATION_UNITS[part[2]] for part in parts)
 
 
+def parse_lifetime(text: str) -> float:
+    """Return seconds, 0 for ever: so also for what Dragonfly writes with a minus sign.
+
+    Raises ``ConfigError``.
+    """
+    seconds = parse_duration(text.removeprefix("-"))
+    return 0.0 if text.startswith("-") else seconds
+
+
 def parse_header(text: str) -> str:
     """Return a ``name:value`` line that is safe to send.
 
@@ -68,13 +84,6 @@ def parse_header(text: str) -> str:
     return text
 
 
-def parse_md5(text: str) -> str:
-    """Return an MD5 in lower case; raises ``ConfigError``."""
-    if not re.fullmatch(r"[0-9A-Fa-f]{32}", text):
-        raise ConfigError(f"md5 {text!r}: expected 32 hex digits, as md5sum prints them")
-    return text.lower()
-
-
 def parse_digest(text: str) -> str:
     """Return the hex digits of ``sha256:HEX`` in lower case; raises ``ConfigError``."""
     if not re.fullmatch(r"sha256:[0-9A-Fa-f]{64}", text):
@@ -88,6 +97,13 @@ def parse_version(text: str) -> str:
     if not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z.+-]{0,39}", text):
         raise ConfigError(f"version {text!r}: expected for example 1.0.6")
     return text
+
+
+def parse_switch(text: str) -> bool:
+    """Return whether something is on, as Go's programs read it; raises ``ConfigError``."""
+    if text not in _SWITCHES:
+        raise ConfigError(f"{text!r}: expected true or false")
+    return _SWITCHES[text]
 
 
 def parse_count(text: str) -> int:
@@ -144,7 +160,7 @@ def parse_url(text: str) -> str:
     except ValueError:  # a port that is none, or brackets that do not match
         usable = False
     if not usable or _UNPRINTABLE.search(text):
-        shown = Redactor().text(text)
+        shown = _USER_INFO.sub("://redacted@", text)
         raise ConfigError(f"url {shown!r}: expected http://host/path or https://host/path")
     return text
 
@@ -152,11 +168,11 @@ def parse_url(text: str) -> str:
 def file_name_of(url: str) -> str:
     """Return the file name that a URL suggests: what follows its last slash (protocol 8.1).
 
-    Raises ``ConfigError`` if that is nothing.
+    That is the host if there is no path.  Raises ``ConfigError`` if it is no name.
     """
     _, _, rest = url.partition("#")[0].partition("://")
-    _, _, path = rest.partition("/")
-    name = path.rstrip("/").rpartition("/")[2]
+    host, _, path = rest.partition("/")
+    name = path.rstrip("/").rpartition("/")[2] or host.rpartition("@")[2]
     if name in ("", ".", ".."):
         raise ConfigError("the url suggests no file name: say with -o where to put the file")
     return name

@@ -100,6 +100,8 @@ class CdnCopy:
         self.phase = CdnPhase.OPENING
         self.length = UNKNOWN_LENGTH
         self.piece_size = 0
+        self.layout: PieceLayout | None = None
+        """How the file is cut, once its length is known."""
         self.validator = ""
         self.md5 = ""
         self.digests: dict[PieceIndex, Digest] = {}
@@ -113,13 +115,6 @@ class CdnCopy:
         self._next = 0  # pieces stored without a gap: reads are in order
         self._reading = PieceIndex(0)  # the piece the read under way brings next
         self._failures = 0  # since the last piece
-
-    @property
-    def layout(self) -> PieceLayout | None:
-        """How the file is cut, once its length is known."""
-        if self.length < 0:
-            return None
-        return PieceLayout(self.length, self.piece_size, plain=self.is_source)
 
     @property
     def held(self) -> int:
@@ -178,6 +173,7 @@ class CdnCopy:
             wants_md5=bool(wanted.md5) or wanted.digest_form is DigestForm.MD5_WRAPPED,
             insecure=wanted.insecure,
             root_cas=wanted.root_cas,
+            md5=wanted.md5,
         )
 
     def recheck(self, fetch: FetchId, wanted: Register) -> CheckOrigin:
@@ -208,6 +204,10 @@ class CdnCopy:
         if self.phase is CdnPhase.FAILED and not isinstance(event, OriginEnded | OriginFailed):
             return [CancelFetch(event.fetch)]
         return []
+
+    def hashed(self, md5: str) -> None:
+        """The MD5 of a complete copy was found out after all."""
+        self.md5 = md5
 
     def room_was_made(self, now: float) -> None:
         """The disk has more room now: read on."""
@@ -245,7 +245,7 @@ class CdnCopy:
             self._give_up(event.fetch, OriginFailure.CHANGED, reason)
             return
         self._move(CdnTrigger.OPENED)
-        self.length, self.piece_size = event.length, event.piece_size
+        self._cut(event.length, event.piece_size)
         self.validator, self._ranged = event.validator, event.ranged
         self.validated_at = now
 
@@ -256,7 +256,7 @@ class CdnCopy:
             self._give_up(event.fetch, OriginFailure.BAD_ANSWER, reason)
             return
         self._move(CdnTrigger.PROBED)
-        self.length, self.piece_size = event.length, event.piece_size
+        self._cut(event.length, event.piece_size)
         self.validator, self.validated_at = event.validator, now
         self._fetch = None
 
@@ -279,12 +279,21 @@ class CdnCopy:
             return
         self._move(CdnTrigger.ENDED)
         self._fetch = None
-        self.length, self.md5 = event.length, event.md5
+        self._cut(event.length, self.piece_size)
+        self.md5 = event.md5
+
+    def _cut(self, length: int, piece_size: int) -> None:
+        self.length, self.piece_size = length, piece_size
+        self.layout = PieceLayout(length, piece_size, self.is_source) if length >= 0 else None
 
     def _broke(self, event: OriginFailed, now: float) -> None:
         if event.failure is OriginFailure.STORE_FULL:
             self._move(CdnTrigger.BROKE)
             self._fetch, self._full, self.retry_at = None, event, now + _SPACE_WAIT_S
+            return
+        if event.failure is OriginFailure.COPY_DAMAGED:  # no fault of the origin
+            self._move(CdnTrigger.BROKE)
+            self._fetch, self.retry_at = None, now
             return
         self._failures += 1
         retries = self._config.origin_retries

@@ -36,11 +36,13 @@ from .events import (
     PublishFailed,
     Replied,
     Started,
+    Wanted,
 )
 from .holdings import Holdings
 from .ids import ExchangeId, TaskId
 from .introductions import metrics_of, registration_of
 from .messages import Code, Refused, Registered
+from .prospects import FORBIDDEN, doom_of, reason_without_nodes
 from .source import SourceReader
 from .swarm_client import AllHeld, HostFailed, NodeLost, SwarmClient
 
@@ -58,7 +60,6 @@ if TYPE_CHECKING:
 _WAIT_AUTH_TRIES: Final = 3
 _REJOINS: Final = 3
 _REJOIN_PAUSE_S: Final = 0.5
-_FORBIDDEN: Final = 1000
 _UNKNOWN_LENGTH_LIMIT_S: Final = 300.0
 _LIMIT_MARGIN_S: Final = 10.0
 
@@ -92,6 +93,7 @@ LIFE: Final[Mapping[Phase, Mapping[Trigger, Phase]]] = {
     Phase.STARTING: {
         Trigger.REGISTER: Phase.REGISTERING,
         Trigger.SOURCE: Phase.SOURCING,
+        Trigger.END: Phase.DONE,
     },
     Phase.REGISTERING: {
         Trigger.REGISTERED: Phase.SWARMING,
@@ -197,6 +199,8 @@ class DownloadEngine:
                     self._heed(self._client.fetch_failed(event, now, out), out)
             case OriginOpened() | OriginPieceStored() | OriginEnded() | OriginFailed():
                 self._origin(event, out)
+            case Wanted(offset):
+                self._holdings.wanted_from = offset
             case Published():
                 if self._phase is Phase.PUBLISHING:
                     self._finish(FailCode.SUCCESS, int(self._reason), "", out)
@@ -265,12 +269,13 @@ class DownloadEngine:
             text = f"{len(event.held)} pieces, {self._holdings.size} bytes of an earlier run"
             out.append(Tell(Milestone.RESUMED, text))
         self._limit_phase()
-        if self._config.nodes:
+        if (doom := doom_of(self._config)) is not None:
+            self._finish(FailCode.DOWNLOAD_FAILED, *doom, out)
+        elif self._config.nodes:
             self._move(Trigger.REGISTER)
             self._register(out)
         else:
-            if self._config.source_only:
-                self._reason = BackSourceReason.USER_ASKED
+            self._reason = reason_without_nodes(self._config)
             self._go_to_source(out)
 
     def _register(self, out: list[DownloadEffect]) -> None:
@@ -335,7 +340,7 @@ class DownloadEngine:
                 self._publish(out)
             case HostFailed(reason, text):
                 self._stop_parts(out)
-                self._finish(FailCode.DOWNLOAD_FAILED, _FORBIDDEN + reason, text, out)
+                self._finish(FailCode.DOWNLOAD_FAILED, FORBIDDEN + reason, text, out)
             case NodeLost(reason, forgot, silent):
                 self._stop_parts(out)
                 self._client = None
@@ -370,7 +375,7 @@ class DownloadEngine:
             code = BackSourceReason.NONE if is_late else BackSourceReason.DOWNLOAD_FAILED
         if not self._config.back_to_source:
             text = f"{reason}; going back to the source is forbidden"
-            self._finish(FailCode.DOWNLOAD_FAILED, _FORBIDDEN + code, text, out)
+            self._finish(FailCode.DOWNLOAD_FAILED, FORBIDDEN + code, text, out)
             return
         self._reason = code
         out.append(Tell(Milestone.BACK_TO_SOURCE, reason))
@@ -397,7 +402,7 @@ class DownloadEngine:
         failure = self._source.handle(event, self._now, out)
         if failure is not None:
             full = failure.failure is OriginFailure.STORE_FULL
-            reason = _FORBIDDEN + BackSourceReason.NO_SPACE if full else int(self._reason)
+            reason = FORBIDDEN + BackSourceReason.NO_SPACE if full else int(self._reason)
             self._finish(FailCode.DOWNLOAD_FAILED, reason, failure.reason, out)
         elif self._holdings.is_complete:
             self._publish(out)
@@ -416,9 +421,11 @@ class DownloadEngine:
 
     def _publish_failed(self, event: PublishFailed, out: list[DownloadEffect]) -> None:
         reason = int(self._reason)
+        if event.mismatch and self._client is not None:
+            self._client.doubt_whole(out)
         if not event.mismatch:
             code = BackSourceReason.NO_SPACE if event.no_space else BackSourceReason.WRITE_FAILED
-            reason = _FORBIDDEN + code
+            reason = FORBIDDEN + code
         self._finish(FailCode.DOWNLOAD_FAILED, reason, event.reason, out)
 
     def _out_of_time(self, out: list[DownloadEffect]) -> None:
@@ -440,7 +447,7 @@ class DownloadEngine:
         layout = self._holdings.layout
         length = layout.length if layout is not None else -1
         self._end = Finish(code, reason, message, length)
-        if self._phase is Phase.REGISTERING:
+        if self._phase in (Phase.STARTING, Phase.REGISTERING):
             self._close(out)
             return
         self._move(Trigger.PUBLISHED if code is FailCode.SUCCESS else Trigger.FAILED)

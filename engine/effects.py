@@ -33,7 +33,9 @@ class ReadOrigin:
     ``first_byte`` is the start of a piece.  ``piece_size`` is a wrapped size, or the policy that
     finds one once the length is known.  A ``validator`` makes the read conditional: if the
     origin's content has another one, the read fails as CHANGED.  ``headers`` are ``k:v`` lines,
-    ``root_cas`` PEM certificates in base64 that this read trusts beside the usual ones.
+    ``root_cas`` PEM certificates in base64 that this read trusts beside the usual ones.  ``md5``
+    is that of the content, if whoever wants it said so: then no origin needs to be asked whether
+    a copy is still right.
     Comes back as ``OriginOpened``, an ``OriginPieceStored`` each piece, then ``OriginEnded``; or
     ``OriginFailed`` at any point.
     """
@@ -50,6 +52,7 @@ class ReadOrigin:
     insecure: bool = False
     root_cas: tuple[str, ...] = ()
     plain: bool = False
+    md5: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +265,17 @@ class HashPiece:
 
 
 @dataclass(frozen=True, slots=True)
+class HashCopy:
+    """Compute the MD5 of the content of the supernode's own copy, all ``length`` bytes of it.
+
+    Comes back as ``CopyHashed``.
+    """
+
+    task: TaskId
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class VerifyPiece:
     """Read a piece of the supernode's own copy again; comes back as ``PieceVerified``."""
 
@@ -320,6 +334,7 @@ SupernodeEffect: TypeAlias = (
     | CheckOrigin
     | CancelFetch
     | HashPiece
+    | HashCopy
     | VerifyPiece
     | ForgetTask
     | ForgetPeer

@@ -59,6 +59,8 @@ class OriginFailure(Enum):
     """Our own disk is full."""
     STORE_FAILED = auto()
     """Our own disk refused."""
+    COPY_DAMAGED = auto()
+    """A piece that an earlier run had kept is not what it was: the read is to go on from there."""
 
     @property
     def is_ours(self) -> bool:
@@ -189,6 +191,13 @@ class PieceFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """Somebody reads the file in order and waits for its byte ``offset``."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
     """The file stands under the user's name, complete and verified."""
 
@@ -209,6 +218,7 @@ DownloadEvent: TypeAlias = (
     | PieceFetched
     | PieceFailed
     | OriginEvent
+    | Wanted
     | Published
     | PublishFailed
 )
@@ -238,6 +248,14 @@ class PieceHashed:
 
     task: TaskId
     piece: PieceIndex
+    md5: str
+
+
+@dataclass(frozen=True, slots=True)
+class CopyHashed:
+    """The MD5 (hex) of the content of the supernode's own copy, empty if it cannot be read."""
+
+    task: TaskId
     md5: str
 
 
@@ -311,6 +329,7 @@ SupernodeEvent: TypeAlias = (
     | Dropped
     | OriginEvent
     | PieceHashed
+    | CopyHashed
     | PieceVerified
     | OriginChecked
     | DiskSurveyed

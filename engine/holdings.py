@@ -25,6 +25,8 @@ class Holdings:
         self._mask = 0
         self.size = 0
         """Content bytes held."""
+        self.wanted_from: int | None = None
+        """The byte that somebody who reads in order waits for."""
 
     def lay_out(self, length: int, piece_size: int, validator: str, *, plain: bool = False) -> bool:
         """Cut the file so; return whether the pieces held so far fit and stay.
@@ -67,6 +69,13 @@ class Holdings:
         return self._held.get(piece)
 
     @property
+    def wanted(self) -> PieceIndex | None:
+        """The piece in which the byte lies that somebody waits for."""
+        if self.wanted_from is None or self.layout is None:
+            return None
+        return PieceIndex(self.wanted_from // self.layout.content_size)
+
+    @property
     def held(self) -> tuple[HeldPiece, ...]:
         """All pieces held, in the order in which they came."""
         return tuple(self._held.values())
@@ -78,18 +87,15 @@ class Holdings:
         return layout is not None and layout.length >= 0 and len(self._held) == layout.count
 
     def missing_spans(self, most: int) -> Iterator[tuple[PieceIndex, PieceIndex]]:
-        """Yield runs of missing pieces as (first, last), each at most ``most`` pieces long."""
+        """Yield runs of missing pieces as (first, last), each at most ``most`` pieces long.
+
+        What lies before the byte that somebody waits for comes last.
+        """
         assert self.layout is not None
-        first = last = -1
-        for piece in each(~self._mask & ((1 << self.layout.count) - 1)):
-            if first >= 0 and (piece != last + 1 or piece - first >= most):
-                yield PieceIndex(first), PieceIndex(last)
-                first = piece
-            elif first < 0:
-                first = piece
-            last = piece
-        if first >= 0:
-            yield PieceIndex(first), PieceIndex(last)
+        missing = ~self._mask & ((1 << self.layout.count) - 1)
+        before = (1 << (self.wanted or 0)) - 1
+        yield from _spans(missing & ~before, most)
+        yield from _spans(missing & before, most)
 
     def check(self) -> None:
         """Recount."""
@@ -100,3 +106,16 @@ class Holdings:
             assert self._mask >> self.layout.count == 0
             for held in self._held.values():
                 assert held.size == self.layout.size(held.piece)
+
+
+def _spans(pieces: int, most: int) -> Iterator[tuple[PieceIndex, PieceIndex]]:
+    first = last = -1
+    for piece in each(pieces):
+        if first >= 0 and (piece != last + 1 or piece - first >= most):
+            yield PieceIndex(first), PieceIndex(last)
+            first = piece
+        elif first < 0:
+            first = piece
+        last = piece
+    if first >= 0:
+        yield PieceIndex(first), PieceIndex(last)

@@ -2,7 +2,7 @@
 
 ``wire.v1`` turns these into Dragonfly's HTTP exchanges and back.  A request is answered by
 exactly one reply.  Fields that Dragonfly does not know (``digest_form``, ``digest``,
-``validator``) travel where v1 programs ignore them.
+``validator``, ``wanted``) travel where v1 programs ignore them.
 """
 
 from __future__ import annotations
@@ -96,7 +96,11 @@ class Register:
 
 @dataclass(frozen=True, slots=True)
 class PullPieces:
-    """A peer asks for work, and may say what became of one piece got from ``parent``."""
+    """A peer asks for work, and may say what became of one piece got from ``parent``.
+
+    ``wanted``: the peer reads the file in order and has got as far as this piece; the pieces from
+    there on help it most.
+    """
 
     task: TaskId
     peer: PeerId
@@ -105,6 +109,7 @@ class PullPieces:
     parent: PeerId = NO_PEER
     piece: PieceIndex | None = None
     piece_size: int = 0
+    wanted: PieceIndex | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from .uploads import (
     CloseServer,
     DataSurveyed,
     DeleteDownload,
+    DownloadWithdrawn,
     FinishReported,
     LeaveSwarm,
     LimitUploads,
@@ -134,6 +135,9 @@ class PeerServerEngine:
                 self._upload_ended(event)
             case DataSurveyed():
                 self._surveyed(event, out)
+            case DownloadWithdrawn(name):
+                if name in self._served:
+                    self._forget(name, ServedTrigger.WITHDRAWN, out)
             case StopRequested():
                 if self._phase is ServerPhase.SERVING:
                     self._leave(ServerTrigger.STOPPED, out)
@@ -172,7 +176,9 @@ class PeerServerEngine:
         """Recount uploads and slots; assert that no forgotten download is still served."""
         uploads = {e: served for served in self._served.values() for e in served.uploads}
         if self._phase is ServerPhase.SERVING:
-            assert uploads == self._uploads
+            for exchange, owner in self._uploads.items():
+                assert uploads.get(exchange) is owner or owner.phase is ServedPhase.FORGOTTEN
+            assert uploads.items() <= self._uploads.items()
         else:
             assert not self._served
         assert self._close_at == inf or self._phase is not ServerPhase.SERVING

@@ -23,6 +23,12 @@ _SECRET_NAME: Final = re.compile(
     r"authorization|cookie|token|secret|password|credential|signature|session|api-?key|x-auth",
     re.IGNORECASE,
 )
+_QUERY_SECRET: Final = re.compile(
+    # As presigned URLs of Amazon, Google, Azure, Alibaba and Tencent name them, and people do.
+    r"(?<=[?&;])((?:[\w.-]*(?:signature|credential|token|secret|password|api[_-]?key|access(?:key)?id)"
+    r"|sig|sign|q-ak|auth|jwt)=)([^&#\s\"'<>]+)",
+    re.IGNORECASE,
+)
 _TASK: Final = re.compile(r"(?:(?<=/)[0-9a-f]{3}/)?([0-9a-f]{64})")
 
 
@@ -35,9 +41,12 @@ class Redactor:
         self._tasks: dict[str, str] = {}
 
     def text(self, text: str) -> str:
-        """Return ``text`` without the user and password of URLs in it."""
-        if "://" in text and "@" in text:
-            text = _USER_INFO.sub(lambda found: self._stand_in(found[0]), text)
+        """Return ``text`` without the users, passwords and signatures of URLs in it."""
+        if "://" in text:
+            if "@" in text:
+                text = _USER_INFO.sub(lambda found: self._stand_in(found[0]), text)
+            if "?" in text:
+                text = _QUERY_SECRET.sub(lambda found: found[1] + self._stand_in(found[2]), text)
         return _TASK.sub(self._renamed, text) if self._tasks else text
 
     def header_line(self, line: str) -> str:

@@ -2,14 +2,16 @@
 
 Policy (performance 2.3 and the rules closing 6): a freed uplink serves first whoever owns
 nothing, then whoever has least in flight; pieces rarest first; the least loaded parent; the
-supernode's own copy only for pieces that few peers have.
+supernode's own copy only for pieces that few peers have.  A member that reads the file in order
+has one of its next pieces in flight, and whatever is rarest beside it.
 """
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .bits import draw, each
+from .bits import draw, each, lowest
 from .ids import PieceIndex
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ _MAX_TRIES: Final = 48
 """Members or pieces looked at for one decision; more finds little and costs a large swarm much."""
 _FEW_UPLINKS: Final = 12
 """Up to so many free uplinks it is cheaper to ask each what it has than to try pieces."""
+
+_SOON: Final = 8
+"""So many pieces ahead of where it is a member that reads in order is helped along."""
 
 
 class Assignment(NamedTuple):
@@ -55,7 +60,7 @@ class Scheduler:
         on_offer = on_offer & missing | from_cdn
         if not on_offer:
             return None
-        piece = swarm.picker.rarest(on_offer, self._rng)
+        piece = self._choose(member, on_offer)
         return Assignment(member, piece, self._parent(piece, free))
 
     def taker_from(self, parent: Member | None) -> Assignment | None:
@@ -79,7 +84,7 @@ class Scheduler:
                 member = swarm.find(index)
                 wanted = swarm.missing(member) & gives
                 if wanted and not member.shunned & itself:
-                    return Assignment(member, swarm.picker.rarest(wanted, self._rng), parent)
+                    return Assignment(member, self._choose(member, wanted), parent)
         return None
 
     def last_resort(self, member: Member) -> Assignment | None:
@@ -102,7 +107,8 @@ class Scheduler:
         self, member: Member, missing: int, free: int, from_cdn: int
     ) -> Assignment | None:
         tries = _MAX_TRIES
-        for piece in self._swarm.picker.by_rarity(missing, self._rng):
+        soon = map(PieceIndex, each(self._urgent(member, missing)))
+        for piece in chain(soon, self._swarm.picker.by_rarity(missing, self._rng)):
             if self._swarm.holders[piece] & free:
                 return Assignment(member, piece, self._parent(piece, free))
             if from_cdn >> piece & 1:
@@ -111,6 +117,34 @@ class Scheduler:
             if not tries:
                 break
         return None
+
+    def _choose(self, member: Member, among: int) -> PieceIndex:
+        """Return the piece of a set that is not empty that a member should take."""
+        if urgent := self._urgent(member, among):
+            return PieceIndex(lowest(urgent))
+        return self._swarm.picker.rarest(among, self._rng)
+
+    def _urgent(self, member: Member, among: int) -> int:
+        """Return what of a set a member that reads in order needs soon.
+
+        Nothing if some of that is on its way and others are fetching, too: if all of them did so
+        in order alone, they would have the same pieces, and nothing to give each other.
+        """
+        swarm = self._swarm
+        if member.wanted is None:
+            return 0
+        known = swarm.cdn_holds if swarm.all_pieces is None else swarm.all_pieces
+        if not (ahead := (known & ~member.has) >> member.wanted):
+            return 0
+        window = ((1 << _SOON) - 1) << member.wanted + lowest(ahead)
+        if member.in_flight & window and self._has_company(member):
+            return 0
+        return among & window
+
+    def _has_company(self, member: Member) -> bool:
+        """Tell whether others, too, are fetching, judging by those who came first."""
+        first = islice(self._swarm.by_peer.values(), _MAX_TRIES)
+        return any(other is not member and not self._swarm.is_complete(other) for other in first)
 
     def _parent(self, piece: PieceIndex, free: int) -> Member | None:
         """Return the holder with the fewest uploads, or none: the supernode gives it."""

@@ -50,7 +50,8 @@ class SourceReader:
         self._reads: dict[FetchId, _Read] = {}
         self._opened = False
         self._ranged = not _asks_range(config.headers)
-        self._failures = 0  # since the last piece
+        self._failures = 0  # since the last piece that was new
+        self._most = holdings.size  # what was ever held of this content
         self._restarts = 0
         self._retry_at: float | None = None
 
@@ -71,8 +72,9 @@ class SourceReader:
             case OriginOpened():
                 return self._open(event, out)
             case OriginPieceStored(_, piece, size, digest):
-                self._failures = 0
                 self._holdings.keep(piece, size, digest)
+                if self._holdings.size > self._most:
+                    self._most, self._failures = self._holdings.size, 0
                 out.append(KeepPiece(piece, size, digest))
             case OriginEnded():
                 del self._reads[event.fetch]
@@ -218,6 +220,7 @@ class SourceReader:
     def _changed(self, event: OriginFailed, out: list[DownloadEffect]) -> OriginFailed | None:
         """The pieces in hand cannot be completed from this origin: all again."""
         self._restarts += 1
+        self._most = 0
         self.cancel(out)
         if self._restarts > _MAX_RESTARTS:
             return event

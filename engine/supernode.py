@@ -17,6 +17,7 @@ from .copies import Copies
 from .effects import Answer, DeleteCopy, ForgetTask
 from .events import (
     CopyDeleted,
+    CopyHashed,
     DiskSurveyed,
     Dropped,
     OriginChecked,
@@ -146,6 +147,9 @@ class SupernodeEngine:
             case PieceHashed(task, piece, md5):
                 if (known := self._tasks.get(task)) is not None:
                     known.hashed(piece, md5, out)
+            case CopyHashed(task, md5):
+                if (known := self._tasks.get(task)) is not None:
+                    known.hashed_whole(md5, out)
             case PieceVerified():
                 self._verified(event, out)
             case OriginChecked():
@@ -301,7 +305,10 @@ class SupernodeEngine:
         if member is not None and parent is not None and member is not parent:
             task.accuse(member, parent, said.piece, out)
         elif member is not None and is_cdn(said.parent):
-            task.doubt(said.piece, self._now, out)
+            if said.piece is None:
+                task.cdn.validated_at = -inf  # the next to register has the origin asked
+            else:
+                task.doubt(said.piece, self._now, out)
 
     def _settle(
         self, exchange: ExchangeId, said: SettlePiece | ReportWhole, out: list[SupernodeEffect]

@@ -48,6 +48,8 @@ class Member:
     accusers: int = 0
     """Members that failed to get a piece from it since it last delivered one."""
     banned: bool = False
+    wanted: PieceIndex | None = None
+    """Where it is in the file, if it reads that in order."""
     exchange: ExchangeId | None = None
     """A pull that is held for it."""
     level: int = -1

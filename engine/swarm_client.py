@@ -238,6 +238,13 @@ class SwarmClient:
         self._failed.clear()
         self._disowned.clear()
 
+    def doubt_whole(self, out: list[DownloadEffect]) -> None:
+        """Say that the whole is not what it should be although each piece was as announced."""
+        if self._vouches:
+            copy = cdn_peer_id(self._node.host, self._registered.task)
+            task, kind = self._registered.task, "FILE_MD5_NOT_MATCH"
+            self._send(ReportPieceError(task, self._config.peer, copy, kind, self._node.host), out)
+
     def check(self) -> None:
         """Assert what holds between the fields."""
         assert {offer.piece: fetch for fetch, offer in self._fetches.items()} == self._by_piece
@@ -363,6 +370,7 @@ class SwarmClient:
             parent=offer.parent if offer else NO_PEER,
             piece=offer.piece if offer else None,
             piece_size=offer.piece_size if offer else 0,
+            wanted=self._holdings.wanted,
         )
         self._started = True
         exchange = self._send(asked, out)

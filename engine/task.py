@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from .bits import each
 from .cdn import CdnCopy, CdnPhase
-from .effects import Answer, Ban, ForgetPeer, HashPiece, VerifyPiece
+from .effects import Answer, Ban, ForgetPeer, HashCopy, HashPiece, VerifyPiece
 from .events import OriginEnded, OriginPieceStored
 from .ids import NO_PEER, PieceIndex, cdn_peer_id
 from .messages import (
@@ -58,6 +58,7 @@ class Task:
         self._scheduler = Scheduler(self.swarm, config.rare_copies, rng)
         self._md5s: dict[PieceIndex, str] = {}
         self._wants_md5 = False
+        self._is_hashing = False
         self._touched: dict[Member, None] = {}
 
     # --- members come and go ---
@@ -93,6 +94,7 @@ class Task:
         if wanted.digest_form is DigestForm.MD5_WRAPPED and not self._wants_md5 and not plain:
             self._wants_md5 = True
             out += [HashPiece(self.id, piece, self.cdn.piece_size) for piece in self.cdn.digests]
+            self._hash_whole(out)
         return Registered(
             task=self.id,
             length=self.cdn.length,
@@ -162,7 +164,7 @@ class Task:
         out: list[SupernodeEffect],
     ) -> None:
         """Take in what a pull reports, then answer it now or hold it."""
-        member.seen_at = now
+        member.seen_at, member.wanted = now, asked.wanted
         if asked.piece is not None and asked.status is PullStatus.RUNNING:
             self._settle(member, asked, out)
         if member.exchange is not None:
@@ -178,6 +180,8 @@ class Task:
     ) -> Reply | None:
         """Take in that a member holds a piece; the answer is ``None`` where it may be right."""
         member.seen_at = now
+        if (wrong := self._misfit(said.piece, said.piece_size)) is not None:
+            return wrong
         if not self.cdn.held >> said.piece & 1:
             return None  # not ours yet, so nothing to compare with: it is offered later
         known = self.cdn.digests.get(said.piece, NO_DIGEST)
@@ -242,9 +246,9 @@ class Task:
 
     # --- the copy ---
 
-    def doubt(self, piece: PieceIndex | None, now: float, out: list[SupernodeEffect]) -> None:
+    def doubt(self, piece: PieceIndex, now: float, out: list[SupernodeEffect]) -> None:
         """Somebody says that a piece of our own copy is missing or bad: look again, if we may."""
-        if piece is None or piece not in self.cdn.digests:
+        if piece not in self.cdn.digests:
             return
         if now - self._verified_at >= _VERIFY_S:
             self._verified_at = now
@@ -258,6 +262,7 @@ class Task:
             if self._wants_md5:
                 out.append(HashPiece(self.id, event.piece, self.cdn.piece_size))
         if isinstance(event, OriginEnded) and self.cdn.phase is CdnPhase.COMPLETE:
+            self._hash_whole(out)
             self._know_length()
         if self.swarm.all_pieces is None and self.is_open:
             self._know_length()
@@ -284,6 +289,15 @@ class Task:
                 self._serve(member)
         self._flush(out)
 
+    def hashed_whole(self, md5: str, out: list[SupernodeEffect]) -> None:
+        """The MD5 of the content is known, so v1 peers that have it all may be told."""
+        if not self._is_hashing:
+            return  # that was of a copy before this one
+        self._is_hashing = False
+        self.cdn.hashed(md5)
+        self._touch_done()
+        self._flush(out)
+
     def check(self) -> None:
         """Recount from scratch."""
         self.cdn.check()
@@ -301,11 +315,16 @@ class Task:
         self._uplink_freed(None)
         self._flush(out)
 
+    def _hash_whole(self, out: list[SupernodeEffect]) -> None:
+        if self._wants_md5 and self.is_complete and not self.cdn.md5:
+            self._is_hashing = True
+            out.append(HashCopy(self.id, self.cdn.length))
+
     def _settle(
         self, member: Member, asked: PullPieces | SettlePiece, out: list[SupernodeEffect]
     ) -> None:
         piece = asked.piece
-        if piece is None or piece not in member.fetching:
+        if piece is None or piece not in member.fetching or self._misfit(piece, asked.piece_size):
             return
         parent, offer = member.fetching[piece]
         if asked.result in (PullResult.SEMI_SUCCESS, PullResult.SUCCESS):
@@ -318,6 +337,17 @@ class Task:
                 self.accuse(member, parent, None, out)
             self._uplink_freed(None)
         self._uplink_freed(parent)
+
+    def _misfit(self, piece: PieceIndex, piece_size: int) -> Refused | None:
+        """Return what is wrong with a piece of another cut, or behind the end of the file."""
+        cut = self.cdn.piece_size
+        if piece_size != cut:
+            text = f"a piece of {piece_size} bytes: the pieces of this task have {cut}"
+            return Refused(Code.BAD_PARAMETER, text)
+        layout = self.cdn.layout
+        if layout is not None and piece >= layout.count:
+            return Refused(Code.BAD_PARAMETER, f"piece {piece}: this task has {layout.count}")
+        return None
 
     def _delivered(self, member: Member, piece: PieceIndex) -> Member | None:
         parent = self.swarm.arrived(member, piece)
@@ -347,7 +377,7 @@ class Task:
         self.swarm.requeue(member)
         while (found := self._scheduler.work_for(member)) is not None:
             self._assign(found)
-        if member.exchange is not None and self.swarm.is_complete(member):
+        if member.exchange is not None and self._is_done(member):
             self._touched[member] = None
 
     def _assign(self, found: Assignment) -> None:
@@ -386,8 +416,20 @@ class Task:
             self.swarm.all_pieces = (1 << layout.count) - 1
             for member in self.swarm.by_peer.values():
                 self.swarm.requeue(member)
-                if member.exchange is not None and self.swarm.is_complete(member):
-                    self._touched[member] = None
+            self._touch_done()
+
+    def _touch_done(self) -> None:
+        for member in self.swarm.by_peer.values():
+            if member.exchange is not None and self._is_done(member):
+                self._touched[member] = None
+
+    def _is_done(self, member: Member) -> bool:
+        """Tell whether a member has all, and its MD5 if it is to compare that (protocol 1.2)."""
+        if not self.swarm.is_complete(member):
+            return False
+        if member.digest_form is DigestForm.SHA256 or self.cdn.is_source or self.cdn.md5:
+            return True
+        return not self._is_hashing and self.cdn.phase in (CdnPhase.COMPLETE, CdnPhase.FAILED)
 
     def _answer_all(self, reply: Reply, out: list[SupernodeEffect]) -> None:
         for member in self.swarm.by_peer.values():
@@ -407,7 +449,7 @@ class Task:
         self._touched.clear()
 
     def _news(self, member: Member) -> Reply:
-        if not self.swarm.is_complete(member):
+        if not self._is_done(member):
             return PiecesOffered(tuple(offer for _, offer in member.fetching.values()))
         return self.completion()
 

@@ -38,7 +38,7 @@ class UploadPolicy:
     alive_s: float = 300.0
     survey_s: float = 15.0
     partial_keep_s: float = 86400.0
-    drain_s: float = 10.0
+    drain_s: float = 60.0
     max_downloads: int = 4096
 
     def __post_init__(self) -> None:
@@ -146,6 +146,13 @@ class DataSurveyed:
 
 
 @dataclass(frozen=True, slots=True)
+class DownloadWithdrawn:
+    """``name`` is to be served no longer; uploads under way end as they would have."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested:
     """The process is asked to end."""
 
@@ -158,7 +165,9 @@ PeerServerRequest: TypeAlias = (
     | PingRequested
     | StatsRequested
 )
-PeerServerEvent: TypeAlias = PeerServerRequest | UploadEnded | DataSurveyed | StopRequested
+PeerServerEvent: TypeAlias = (
+    PeerServerRequest | UploadEnded | DataSurveyed | DownloadWithdrawn | StopRequested
+)
 
 
 # --- effects --------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ import trio
 from ..engine.effects import CheckOrigin
 from ..engine.events import (
     CopyDeleted,
+    CopyHashed,
     Freshness,
     OriginEnded,
     OriginFailed,
@@ -31,7 +32,7 @@ from ..engine.events import (
 from ..engine.messages import DigestForm
 from .copy import Copy
 from .disk import copy_path, delete_copy, survey
-from .fill import Fill, whole_prefix
+from .fill import Fill, damaged, whole_prefix
 from .pacing import Bandwidth, bucket, pace_of
 from .publish import NO_SPACE
 from .store import StoreError
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ..engine.effects import HashPiece, ReadOrigin, SurveyDisk, VerifyPiece
+    from ..engine.effects import HashCopy, HashPiece, ReadOrigin, SurveyDisk, VerifyPiece
     from ..engine.events import DiskSurveyed, OriginEvent
     from ..engine.ids import PieceIndex, TaskId
     from .origin import OriginReader
@@ -50,6 +51,9 @@ T = TypeVar("T")
 ArgsT = TypeVarTuple("ArgsT")
 _log = logging.getLogger(__name__)
 _THREADS: Final = 8
+"""For work on one piece, or none."""
+_LONG_THREADS: Final = 2
+"""For work on whole files, which must not hold up the other."""
 _CHECK_S: Final = 3.0
 """How long an origin may take to say that nothing has changed; registrations wait for it."""
 
@@ -71,6 +75,7 @@ class CdnStores:
         self._draining: dict[TaskId, Copy] = {}  # of no task in memory any more, but being sent
         self._turns: Turns[TaskId] = Turns()
         self._threads = trio.CapacityLimiter(_THREADS)
+        self._long_work = trio.CapacityLimiter(_LONG_THREADS)
         self._all_reads = bucket(bandwidth.usable_bytes_per_s)
         self.origin_bytes = 0
         self.cache_hits = 0
@@ -84,7 +89,7 @@ class CdnStores:
     async def read(self, effect: ReadOrigin, post: Callable[[OriginEvent], None]) -> None:
         """Perform a read: what is on disk from there, the rest from the origin."""
         try:
-            copy, is_new = await self._open(effect.task)
+            copy = await self._open(effect.task)
         except (OSError, StoreError) as error:
             full = isinstance(error, OSError) and error.errno in NO_SPACE
             failure = OriginFailure.STORE_FULL if full else OriginFailure.STORE_FAILED
@@ -94,12 +99,13 @@ class CdnStores:
         copy.take()
         fill = Fill(effect, copy, post, partial(self._renew, effect.task))
         try:
-            if is_new and copy.is_whole and await self._is_fresh(effect, copy):
-                self.cache_hits += 1
-                await self._give_again(effect, copy, post)
-                return
-            if is_new and not copy.is_whole and copy.store.held:
-                fill.precede(whole_prefix(copy, await self._work(copy.store.rehash)))
+            if not copy.sound:  # it may hold what an earlier run left
+                if copy.is_whole and await self._is_fresh(effect, copy):
+                    self.cache_hits += 1
+                    await self._give_again(effect, copy, post)
+                    return
+                if not copy.is_whole:
+                    fill.precede(whole_prefix(copy))
             await self._fill(effect, fill)
             if fill.is_void:
                 await self._fill(effect, fill)
@@ -108,15 +114,17 @@ class CdnStores:
 
     async def _fill(self, effect: ReadOrigin, fill: Fill) -> None:
         pace = pace_of(self._all_reads, bucket(self._bandwidth.link_bytes_per_s))
-        await self._reader.read(fill.shortened(), fill, fill.take, self._count, pace=pace)
+        ready = partial(fill.give_cached, self._is_intact)
+        read = fill.shortened()
+        await self._reader.read(read, fill, fill.take, self._count, pace=pace, ready=ready)
         if fill.ended is not None:
-            fill.finish(await self._work(fill.copy.md5, fill.ended.length))
+            fill.finish(await self._whole_md5(fill.copy, fill.ended.length))
 
     async def _is_fresh(self, effect: ReadOrigin, copy: Copy) -> bool:
         """Tell whether a whole copy may be used.  Where a digest is asked for, that will tell."""
         store, layout = copy.store, copy.store.layout
         assert layout is not None
-        if effect.wants_md5:
+        if effect.md5:
             return True
         if not store.validator:
             return False
@@ -143,14 +151,13 @@ class CdnStores:
         cut = layout.length, layout.piece_size
         post(OriginOpened(effect.fetch, *cut, ranged=True, validator=store.validator))
         for piece, (size, digest) in sorted(store.held.items()):
-            if not await self._work(store.is_intact, piece):
-                store.drop(piece)
-                reason = f"piece {piece} of the copy on disk is damaged"
-                post(OriginFailed(effect.fetch, OriginFailure.SHORT, reason))
+            if not await self._is_intact(copy, piece):
+                error = damaged(piece)
+                post(OriginFailed(effect.fetch, error.failure, f"the origin {error}"))
                 return
             copy.sound.add(piece)
             post(OriginPieceStored(effect.fetch, piece, size, digest))
-        md5 = await self._work(copy.md5, layout.length) if effect.wants_md5 else ""
+        md5 = await self._whole_md5(copy, layout.length) if effect.wants_md5 else ""
         post(OriginEnded(effect.fetch, layout.length, md5))
 
     async def hash(self, effect: HashPiece, post: Callable[[PieceHashed], None]) -> None:
@@ -163,9 +170,24 @@ class CdnStores:
         try:
             form = DigestForm.MD5_WRAPPED
             digest = await self._work(copy.store.digest, effect.piece, size, form)
-            post(PieceHashed(effect.task, effect.piece, digest.removeprefix("md5:")))
+            if self._copies.get(effect.task) is copy:  # else it is of no task any more
+                post(PieceHashed(effect.task, effect.piece, digest.removeprefix("md5:")))
         finally:
             copy.release()
+
+    async def hash_whole(self, effect: HashCopy, post: Callable[[CopyHashed], None]) -> None:
+        """Perform a ``HashCopy`` off the event loop."""
+        copy, md5 = self._copies.get(effect.task), ""
+        if copy is not None:
+            copy.take()
+            try:
+                md5 = await self._whole_md5(copy, effect.length)
+            except OSError as error:
+                _log.warning("the copy of task %s cannot be read: %s", effect.task, error)
+            finally:
+                copy.release()
+        if self._copies.get(effect.task) is copy:
+            post(CopyHashed(effect.task, md5))
 
     async def verify(self, effect: VerifyPiece, post: Callable[[PieceVerified], None]) -> None:
         """Perform a ``VerifyPiece`` off the event loop."""
@@ -177,7 +199,8 @@ class CdnStores:
         copy.take()
         try:
             intact = await self._work(copy.store.is_intact, effect.piece)
-            post(PieceVerified(effect.task, effect.piece, intact))
+            if self._copies.get(effect.task) is copy:
+                post(PieceVerified(effect.task, effect.piece, intact))
         finally:
             copy.release()
 
@@ -231,13 +254,13 @@ class CdnStores:
 
     # --- inside ---
 
-    async def _open(self, task: TaskId) -> tuple[Copy, bool]:
-        """Return the copy to fill, and whether it is new to the task now in memory."""
+    async def _open(self, task: TaskId) -> Copy:
+        """Return the copy to fill."""
         turn = self._turns.join(task)
         try:
             await turn.wait()
             if (copy := self._copies.get(task)) is not None:
-                return copy, False
+                return copy
             copy = self._draining.pop(task, None)
             if copy is not None and not copy.is_closed:
                 copy.revive()
@@ -247,7 +270,7 @@ class CdnStores:
                 copy.close()  # the task was forgotten meanwhile
                 await trio.lowlevel.checkpoint()
             self._copies[task] = copy
-            return copy, True
+            return copy
         finally:
             self._turns.leave(task, turn)
 
@@ -273,6 +296,20 @@ class CdnStores:
         if copy is None or piece not in copy.sound:
             return None
         return copy, copy.store.held[piece][0]
+
+    async def _is_intact(self, copy: Copy, piece: PieceIndex) -> bool:
+        """Read a piece again; one that is not what the log says is dropped."""
+        try:
+            intact = await self._work(copy.store.is_intact, piece)
+        except OSError as error:
+            _log.warning("piece %d of %s cannot be read: %s", piece, copy.store.path, error)
+            intact = False
+        if not intact:
+            copy.store.drop(piece)
+        return intact
+
+    async def _whole_md5(self, copy: Copy, length: int) -> str:
+        return await trio.to_thread.run_sync(copy.md5, length, limiter=self._long_work)
 
     async def _work(self, function: Callable[[Unpack[ArgsT]], T], *args: *ArgsT) -> T:
         return await trio.to_thread.run_sync(function, *args, limiter=self._threads)

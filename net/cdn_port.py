@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +12,6 @@ from ..engine.wire.frame import (
     TAIL,
     ContentSlice,
     RangeError,
-    parse_range,
     piece_head,
     wrapped_parts,
 )
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from .cdn import CdnStores
     from .copy import Copy
 
-_PREFIX: Final = "/download/"
+_PATH: Final = re.compile(r"/download/([0-9a-f]{3})/(\1[0-9a-f]{61})")
+_RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 class DownloadPort:
@@ -39,9 +40,9 @@ class DownloadPort:
         """Answer a request."""
         if request.method not in ("GET", "HEAD"):
             return HttpResponse(405)
-        path = request.target.partition("?")[0]
-        copy = self._copies.find(TaskId(path.removeprefix(_PREFIX).partition("/")[2]))
-        if copy is None or not path.startswith(_PREFIX):
+        found = _PATH.fullmatch(request.target.partition("?")[0])
+        copy = self._copies.find(TaskId(found[2])) if found is not None else None
+        if copy is None:
             return text_response(404, f"no such file here: {request.target[:200]}")
         try:
             return self._answer(copy, request.header("range"))
@@ -52,10 +53,7 @@ class DownloadPort:
         layout = copy.store.layout
         if layout is None:
             return text_response(404, "nothing of this file is here yet")
-        if wanted is None:
-            first, last = 0, layout.wrapped_length - 1 if layout.length >= 0 else 0
-        else:
-            first, last = parse_range(wanted)
+        first, last = _bounds(wanted or "bytes=0-", layout)
         if layout.length < 0:
             parts = _piece_of_unknown(copy, layout, first, last)
         else:
@@ -82,6 +80,18 @@ class DownloadPort:
 
 def _sendable(part: Part, fd: int) -> bytes | FileSlice:
     return FileSlice(fd, part.offset, part.count) if isinstance(part, ContentSlice) else part
+
+
+def _bounds(wanted: str, layout: PieceLayout) -> tuple[int, int]:
+    """Return the first and last byte that a ``Range`` header means, the last perhaps too high."""
+    found = _RANGE.fullmatch(wanted.strip())
+    if found is None or found[0] == "bytes=-":
+        raise RemoteProtocolError(f"range {wanted[:80]!r}: expected bytes=first-last, one range")
+    first, last = found.groups()
+    end = layout.wrapped_length if layout.length >= 0 else 0
+    if not first:
+        return max(0, end - int(last)), end - 1
+    return int(first), int(last) if last else end - 1
 
 
 def _check_sound(copy: Copy, first: int, last: int) -> None:

@@ -98,7 +98,9 @@ class Copy:
         delete_store(self.store.path)
 
     def close(self) -> None:
-        """Close it, whoever uses it."""
+        """Close it, whoever uses it; without a head of the origin there is nothing to keep."""
+        if self.store.layout is None:
+            self.unlink()
         if not self._is_deleted:
             mark_used(self.store.path, self._used_s, self._before_s)
         self.store.close()

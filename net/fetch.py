@@ -11,37 +11,34 @@ import hashlib
 import logging
 import os
 import socket
-from dataclasses import dataclass
-from enum import Enum
-from importlib import metadata
-from random import Random
-from typing import TYPE_CHECKING, Final, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 import trio
 
 from ..engine.config import DownloadConfig
-from ..engine.download import DownloadEngine
-from ..engine.errors import DamselflyError
 from ..engine.events import Started
 from ..engine.ids import TaskId, peer_id, task_file_name, task_url
-from .host import Host
+from .drive import drive
 from .http import HttpError, HttpPool
 from .origin import OriginReader
 from .peer_launch import PeerServerHandle, PeerServerRefused, ensure_peer_server
 from .peer_meta import WorkHome
-from .peer_spawn import PeerLaunch
-from .performer import Performer
-from .publish import PublishError, check_target
+from .peer_spawn import launch_for, version
+from .performer import Means
+from .publish import PublishError, check_target, publish
+from .request import Outcome, Pattern, PrepareError, Progress
 from .share import DownloadLimit
 from .store import StoreDirectory
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ..engine.effects import DownloadEffect, FailCode, Milestone, NodeAddress
-    from ..engine.events import DownloadEvent, HeldPiece
+    from ..engine.effects import NodeAddress, Publish
+    from ..engine.events import HeldPiece
     from ..engine.ids import PeerId
+    from .peer_spawn import ServerStart
+    from .performer import Performer
+    from .request import FetchRequest, Watcher
     from .store import PieceStore
 
 _log = logging.getLogger(__name__)
@@ -49,113 +46,24 @@ _PROBE_S: Final = 1.0
 _MAX_NAME_BYTES: Final = 180
 
 
-class Pattern(Enum):
-    """Where a download may take pieces from (protocol 8.1)."""
-
-    P2P = "p2p"
-    """Peers and supernode; this host serves others in turn."""
-    CDN = "cdn"
-    """What the supernode lists; this host serves nobody."""
-    SOURCE = "source"
-    """The origin alone."""
-
-
-class PrepareError(DamselflyError):
-    """The download cannot begin: the work home or the target cannot be used."""
-
-
-@dataclass(frozen=True, slots=True)
-class FetchRequest:
-    """What to fetch, and how.
-
-    ``target`` is where the file shall appear, ``home`` the work home, ``sign`` what makes this
-    run's names unique.  ``dropped`` names query parameters that do not belong to the content's
-    identity; neither does ``sha256``, by which the finished file is verified as by ``md5``.
-    Limits in bytes per second and times in seconds, 0: none.  ``port`` 0: any.  ``root_cas`` are
-    PEM certificates in base64, trusted beside the usual ones.  ``version`` is what this program
-    and its peer server say they are, empty: what they are.
-    """
-
-    url: str
-    target: Path
-    home: Path
-    sign: str
-    nodes: tuple[NodeAddress, ...] = ()
-    pattern: Pattern = Pattern.P2P
-    md5: str = ""
-    sha256: str = ""
-    identifier: str = ""
-    call_system: str = ""
-    dfdaemon: bool = False
-    dropped: tuple[str, ...] = ()
-    headers: tuple[str, ...] = ()
-    back_to_source: bool = True
-    local_limit_bytes_per_s: int = 0
-    total_limit_bytes_per_s: int = 0
-    timeout_s: float = 0.0
-    min_rate_bytes_per_s: int = 0
-    alive_s: float = 300.0
-    expire_s: float = 180.0
-    ip: str = ""
-    port: int = 0
-    insecure: bool = False
-    root_cas: tuple[str, ...] = ()
-    version: str = ""
-    verbose: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a download is, in content bytes; ``length`` -1: unknown."""
-
-    length: int = -1
-    held_bytes: int = 0
-    from_supernode: int = 0
-    from_peers: int = 0
-    from_origin: int = 0
-    from_disk: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a download ended; codes and reasons as in protocol 8.4."""
-
-    code: FailCode
-    reason: int
-    message: str
-    length: int
-    seconds: float
-    progress: Progress
-    task: str
-    peer: str
-
-
-class Watcher(Protocol):
-    """Whoever wants to know how it goes; both methods must return at once."""
-
-    def told(self, milestone: Milestone, text: str) -> None:
-        """Something worth a line happened."""
-        ...
-
-    def progressed(self, progress: Progress) -> None:
-        """Some piece or part came."""
-        ...
-
-
-async def fetch(request: FetchRequest, watcher: Watcher) -> Outcome:
+async def fetch(
+    request: FetchRequest, watcher: Watcher, early: ServerStart | None = None
+) -> Outcome:
     """Fetch one file; nothing stands under ``request.target`` unless it is complete and verified.
 
+    ``early`` is a peer server that ``start_early`` has started for this request.
     Raises ``PrepareError``.  Cancelling keeps what came for the next run.
     """
     began = trio.current_time()
     stores = await _prepare(request)
     nodes = () if request.pattern is Pattern.SOURCE else request.nodes
-    ip = request.ip or await _own_ip(nodes)
+    ip = early.launch.ip if early is not None else request.ip or await _own_ip(nodes)
     name = task_file_name(_short(request.target.name), request.sign)
     async with HttpPool() as pool:
+        _log.info("do register to one of [%s]", " ".join(map(str, nodes)))
         server = None
         if nodes and request.pattern is Pattern.P2P:
-            server = await _peer_server(request, ip, name, pool)
+            server = await _peer_server(request, ip, name, pool, early)
         config = _config(request, nodes, ip, server, name)
         task = config.task
         store, held = await _open_store(stores, f"{name}.service", _key(request, task))
@@ -180,11 +88,6 @@ async def fetch(request: FetchRequest, watcher: Watcher) -> Outcome:
         task=task,
         peer=config.peer,
     )
-
-
-def version() -> str:
-    """Return the version by which this program's peer server and its clients know each other."""
-    return metadata.version("damselfly")
 
 
 def _config(
@@ -230,27 +133,34 @@ async def _run(
     started, progress = Started(), Progress(from_disk=sum(piece.size for piece in held))
     if held and (layout := store.layout) is not None:
         started = Started(held, layout.length, layout.piece_size, store.validator, layout.plain)
-    engine = DownloadEngine(config, Random(os.urandom(16)))
+    delivery = partial(_deliver, request, store, serves=config.port > 0)
     async with OriginReader() as reader, trio.open_nursery() as nursery:
-        performer = Performer(
-            request,
-            progress,
-            store,
-            reader,
-            pool,
-            watcher,
-            nursery,
-            pace=limit.pace,
-            serves=config.port > 0,
-        )
-        host: Host[DownloadEvent, DownloadEffect] = Host(engine, performer.perform)
-        performer.attach(host.post, engine)
-        host.post(started)
-        nursery.start_soon(host.run)
+        means = Means(store, reader, pool, watcher, delivery, limit.pace, request.pieces_at_once)
         nursery.start_soon(limit.run)
-        await performer.finished.wait()
+        performer = await drive(config, means, started, progress)
         nursery.cancel_scope.cancel()
     return performer
+
+
+async def _deliver(
+    request: FetchRequest, store: PieceStore, effect: Publish, *, serves: bool
+) -> None:
+    """Put the finished file under the user's name."""
+    work = partial(
+        publish,
+        store,
+        request.target,
+        effect.length,
+        effect.md5,
+        sha256=request.sha256,
+        keep_store=serves,
+    )
+    try:
+        await trio.to_thread.run_sync(work)
+    except PublishError as error:
+        if error.mismatch:
+            store.delete()  # or the next run would end the same way
+        raise
 
 
 async def _prepare(request: FetchRequest) -> StoreDirectory:
@@ -325,20 +235,9 @@ async def _own_ip(nodes: tuple[NodeAddress, ...]) -> str:
 
 
 async def _peer_server(
-    request: FetchRequest, ip: str, name: str, pool: HttpPool
+    request: FetchRequest, ip: str, name: str, pool: HttpPool, early: ServerStart | None
 ) -> PeerServerHandle | None:
-    launch = PeerLaunch(
-        ip=ip,
-        home=WorkHome(request.home),
-        version=request.version or version(),
-        is_compat=bool(request.version),
-        port=request.port,
-        total_limit_bytes_per_s=request.total_limit_bytes_per_s,
-        expire_s=request.expire_s,
-        alive_s=request.alive_s,
-        verbose=request.verbose,
-    )
-    server = await ensure_peer_server(launch, name, pool)
+    server = await ensure_peer_server(launch_for(request, ip), name, pool, early)
     if isinstance(server, PeerServerHandle):
         return server
     _log.warning("no peer server, so this host serves nobody: %s", server.reason)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..engine.events import (
+    HeldPiece,
     OriginEnded,
     OriginFailed,
     OriginFailure,
@@ -18,10 +19,10 @@ from .origin_head import OriginError
 from .store import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from ..engine.effects import ReadOrigin
-    from ..engine.events import HeldPiece, OriginEvent
+    from ..engine.events import OriginEvent
     from ..engine.piece import PieceLayout
     from .copy import Copy
 
@@ -30,8 +31,9 @@ class Fill:
     """Lays the copy out when the head comes, logs its pieces, and passes the events on.
 
     ``renew`` gives an empty copy in place of this one, where pieces of it must not be overwritten.
-    A read ``is_void`` if the origin has other content than the cached pieces.  A digest of the
-    whole file that a read of a part cannot give is left to the caller: ``ended``, ``finish``.
+    Pieces that the copy had before go in front of what the read brings: ``precede``,
+    ``give_cached``.  A read ``is_void`` if the origin has other content than they.  A digest of
+    the whole file that a read of a part cannot give is left to the caller: ``ended``, ``finish``.
     """
 
     def __init__(
@@ -47,8 +49,20 @@ class Fill:
         self.ended: OriginEnded | None = None
 
     def precede(self, cached: tuple[HeldPiece, ...]) -> None:
-        """Put pieces from the start of the file, hashed again, before what the read brings."""
+        """Read what follows these pieces from the start of the file only."""
         self._cached = cached
+
+    async def give_cached(self, is_intact: Callable[[Copy, PieceIndex], Awaitable[bool]]) -> None:
+        """Pass on the pieces that precede, each once it was hashed again.
+
+        Raises ``OriginError`` for one that ``is_intact`` does not find right.
+        """
+        cached, self._cached = self._cached, ()
+        for held in cached:
+            if not await is_intact(self.copy, held.piece):
+                raise damaged(held.piece)
+            event = OriginPieceStored(self._effect.fetch, held.piece, held.size, held.digest)
+            self._stored(event)
 
     def shortened(self) -> ReadOrigin:
         """Return the effect without what is cached, on the condition that nothing has changed."""
@@ -87,9 +101,6 @@ class Fill:
                     text = f"cannot be stored here: {error}"
                     raise OriginError(OriginFailure.STORE_FAILED, text) from error
                 self._post(event)
-                for held in self._cached:
-                    self._stored(OriginPieceStored(event.fetch, held.piece, held.size, held.digest))
-                self._cached = ()
             case OriginPieceStored(_, piece, size, digest):
                 self.copy.store.keep(piece, size, digest)
                 self._stored(event)
@@ -132,17 +143,27 @@ class Fill:
             raise OriginError(OriginFailure.STORE_FULL, text, needed_bytes=needed)
 
 
-def whole_prefix(copy: Copy, held: tuple[HeldPiece, ...]) -> tuple[HeldPiece, ...]:
+def damaged(piece: PieceIndex) -> OriginError:
+    """Return the error of a piece that is not what the log says."""
+    text = f"is read again from piece {piece} on: that one is damaged in the copy on disk"
+    return OriginError(OriginFailure.COPY_DAMAGED, text)
+
+
+def whole_prefix(copy: Copy) -> tuple[HeldPiece, ...]:
     """Return the pieces from the start of the file on without a gap, the last one excepted.
 
-    The last piece is asked for in any case: its answer is the origin's word that nothing has
-    changed.  Without a validator there is no such word, and none counts.
+    They are as the log has them: nobody has read them.  The last piece is asked for in any case:
+    its answer is the origin's word that nothing has changed.  Without a validator there is no such
+    word, and none counts.
     """
     store = copy.store
     layout: PieceLayout | None = store.layout
     if layout is None or layout.length < 0 or not store.validator:
         return ()
-    count = 0
-    while count < min(len(held), layout.count - 1) and held[count].piece == count:
-        count += 1
-    return held[:count]
+    found: list[HeldPiece] = []
+    for number in range(layout.count - 1):
+        piece = PieceIndex(number)
+        if (held := store.held.get(piece)) is None:
+            break
+        found.append(HeldPiece(piece, *held))
+    return tuple(found)

@@ -62,6 +62,8 @@ class Front:
         nursery: trio.Nursery,
         registries: RegistryClient,
         traffic: Traffic,
+        *,
+        profiles: bool = False,
     ) -> None:
         self._engine, self._traffic = engine, traffic
         self._exchanges = Exchanges(post)
@@ -83,7 +85,8 @@ class Front:
             version=metadata.version("damselfly"),
         )
         preheats = Preheats(ask, registries, nursery)
-        self.control = ControlPort(RestApi(node, preheats, self._metrics, sources, self._stats))
+        api = RestApi(node, preheats, self._metrics, sources, self._stats, profiles=profiles)
+        self.control = ControlPort(api)
 
     def performed(self, effect: SupernodeEffect) -> None:
         """Pass an answer on; keep records and counts in step with the engine."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self
 
 import trio
 
@@ -26,11 +26,12 @@ from ..engine.events import (
 from ..engine.ids import PieceIndex
 from ..engine.piece import UNKNOWN_LENGTH, Digest, PieceLayout, PieceSizePolicy
 from .origin_clients import OriginClients
+from .origin_failures import explain
 from .origin_head import OriginError, first_byte_of, freshness, if_changed, judge, query_of
 from .publish import NO_SPACE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 
     import httpx
 
@@ -58,6 +59,7 @@ class Sink(Protocol):
 class _Flow(NamedTuple):
     received: Callable[[int], None]
     pace: Pace | None
+    ready: Callable[[], Awaitable[None]] | None
     writers: trio.CapacityLimiter
 
 
@@ -95,14 +97,16 @@ class OriginReader:
         count: Callable[[int], None] | None = None,
         *,
         pace: Pace | None = None,
+        ready: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Do what ``effect`` says and post its events; a cancelled read posts nothing more.
 
         ``count`` is told of body bytes as they come; ``pace`` too, and returns when more may come.
+        ``ready`` is awaited between head and body; it may raise ``OriginError``.
         """
         trail = [shown_url(effect.url)]
         try:
-            flow = _Flow(count or _ignore, pace, self._writers)
+            flow = _Flow(count or _ignore, pace, ready, self._writers)
             await self._read(effect, sink, post, flow, trail)
         except OriginError as error:
             post(_failed(effect, error, trail))
@@ -130,6 +134,34 @@ class OriginReader:
         except OriginError:
             return Freshness.UNKNOWN
 
+    @asynccontextmanager
+    async def ask(
+        self,
+        method: str,
+        url: str,
+        headers: Iterable[tuple[str, str]],
+        *,
+        insecure: bool = False,
+        root_cas: tuple[str, ...] = (),
+        trail: list[str] | None = None,
+    ) -> AsyncGenerator[httpx.Response]:
+        """Give the answer's head after redirects, whatever its status; the body is still to come.
+
+        ``trail`` gets the URLs of the way.  Raises ``OriginError`` if there is no answer.
+        """
+        trail = [] if trail is None else trail
+        trusted = self._clients.use(insecure=insecure, root_cas=root_cas)
+        async with (
+            trusted as client,
+            aclosing(await self._follow(client, method, url, headers, trail)) as response,
+        ):
+            yield response
+
+    async def warm_up(self) -> None:
+        """Load what the first read would have to wait for."""
+        async with self._clients.use(insecure=False, root_cas=()):
+            pass
+
     async def _read(
         self,
         effect: ReadOrigin,
@@ -147,6 +179,8 @@ class OriginReader:
             layout = PieceLayout(head.length, size, effect.plain)
             pieces = _PieceCutter(effect, layout, sink, post, flow.writers)
             post(OriginOpened(effect.fetch, head.length, size, head.ranged, head.validator))
+            if flow.ready is not None:
+                await flow.ready()
             if head.body_bytes != 0:
                 await self._read_body(response, head.body_bytes, pieces, flow)
             await pieces.end()
@@ -161,17 +195,20 @@ class OriginReader:
         headers: Iterable[tuple[str, str]],
         trail: list[str],
     ) -> AsyncGenerator[httpx.Response]:
-        """Give the answer's head after redirects; its body can be read meanwhile."""
-        trusted = self._clients.use(insecure=effect.insecure, root_cas=effect.root_cas)
-        async with (
-            trusted as client,
-            aclosing(await self._follow(client, effect.url, headers, trail)) as response,
-        ):
+        async with self.ask(
+            "GET",
+            effect.url,
+            headers,
+            insecure=effect.insecure,
+            root_cas=effect.root_cas,
+            trail=trail,
+        ) as response:
             yield response
 
     async def _follow(
         self,
         client: httpx.AsyncClient,
+        method: str,
         url: str,
         headers: Iterable[tuple[str, str]],
         trail: list[str],
@@ -180,9 +217,14 @@ class OriginReader:
 
         lines = [(name.encode(), value.encode()) for name, value in headers]
         try:
-            request = client.build_request("GET", url, headers=lines)
+            request = client.build_request(method, url, headers=lines)
             for _ in range(MAX_REDIRECTS + 1):
-                response = await client.send(request, stream=True, follow_redirects=False)
+                # A header goes before user and password of the URL, as in Go.
+                own = "authorization" in request.headers
+                auth = httpx.Auth() if own else httpx.USE_CLIENT_DEFAULT
+                response = await client.send(
+                    request, stream=True, follow_redirects=False, auth=auth
+                )
                 if response.next_request is None:
                     return response
                 async with aclosing(response):
@@ -227,36 +269,7 @@ class OriginReader:
     def _explain(
         self, error: httpx.HTTPError | httpx.InvalidURL, broken: OriginFailure
     ) -> OriginError:
-        """Say what an exception of httpx means; ``broken`` is what a lost connection means here."""
-        import ssl
-
-        import h11
-        import httpx
-
-        garbled = (h11.RemoteProtocolError, httpx.InvalidURL)
-        cause = _root_cause(error)
-        text = cause.strerror or str(cause) if isinstance(cause, OSError) else str(cause)
-        match error:
-            case httpx.ConnectTimeout():
-                text = f"got no connection within {self._connect_timeout_s:g} s"
-                return OriginError(OriginFailure.UNREACHABLE, text)
-            case httpx.TimeoutException():
-                text = f"stalled: no byte for {self._stall_timeout_s:g} s"
-                return OriginError(OriginFailure.STALLED, text)
-            case httpx.InvalidURL() | httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
-                return OriginError(OriginFailure.BAD_ANSWER, f"cannot be sent: {text}")
-            case _ if isinstance(cause, ssl.SSLCertVerificationError):
-                text = (
-                    f"has a certificate that is not trusted: {cause.verify_message}; have this"
-                    " machine trust its issuer, or allow insecure reads"
-                )
-                return OriginError(OriginFailure.UNREACHABLE, text)
-            case _ if broken is OriginFailure.SHORT:
-                return OriginError(broken, f"broke off: {text}")
-            case httpx.RemoteProtocolError() if isinstance(cause, garbled):
-                return OriginError(OriginFailure.BAD_ANSWER, f"answered no valid HTTP: {text}")
-            case _:
-                return OriginError(broken, f"failed: {text}")
+        return explain(error, broken, self._connect_timeout_s, self._stall_timeout_s)
 
 
 class _PieceCutter:
@@ -376,19 +389,6 @@ def _redirected(request: httpx.Request, following: httpx.Request) -> httpx.Reque
     if same and "cookie" in request.headers:
         following.headers["Cookie"] = request.headers["Cookie"]
     return following
-
-
-def _root_cause(error: BaseException) -> BaseException:
-    """Return what began it: of use to people, unlike the way it took through the libraries."""
-    import httpx
-
-    while (cause := error.__cause__ or error.__context__) is not None:
-        if isinstance(error, httpx.InvalidURL):
-            break
-        if isinstance(cause, BaseExceptionGroup):
-            cause = cast("BaseExceptionGroup[BaseException]", cause).exceptions[0]
-        error = cause
-    return error
 
 
 def _ignore(_: int) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import stat
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 SERVICE_SUFFIX: Final = ".service"
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+_SIGNED: Final = re.compile(r".*-[0-9]+-[0-9]+\.[0-9]{3}", re.DOTALL)
+"""A task file name as dfget makes it, which no other file in the directory has."""
 _FRESH_S: Final = 1.0
 """A file so young is in use; looking at its lock might disturb whoever is just taking it."""
 
@@ -110,6 +113,9 @@ class ServedFiles:
         self._readers.pop(name, None)
         with contextlib.suppress(BlockingIOError), _locked(path):
             delete_store(path)
+            # What a v1 dfget leaves when its target is on another file system (protocol 8.6).
+            if _SIGNED.fullmatch(name):
+                (self._data_dir / name).unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
         return self._data_dir / f"{name}{SERVICE_SUFFIX}"

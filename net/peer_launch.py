@@ -13,7 +13,7 @@ import trio
 from ..engine.errors import DamselflyError
 from .http import HttpError
 from .peer_meta import HostMeta
-from .peer_routes import CHECK, FINISH, PIECE, RATE
+from .peer_routes import CHECK, FINISH, PIECE, RATE, node_text
 from .peer_spawn import ServerStart
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class PeerServerHandle:
         Raises ``HttpError`` or ``PeerServerRefused``.
         """
         query = urlencode(
-            {"taskFileName": self.name, "taskID": task, "cid": peer, "superNode": _node_text(node)}
+            {"taskFileName": self.name, "taskID": task, "cid": peer, "superNode": node_text(node)}
         )
         await self._call(f"{FINISH}?{query}")
 
@@ -187,9 +187,3 @@ async def _read_port(fd: int) -> int | None:
         line += more
     word = line.partition(b"\n")[0].split()[-1:]
     return int(word[0]) if word and word[0].isdigit() else None
-
-
-def _node_text(node: NodeAddress | None) -> str:
-    if node is None:
-        return ""
-    return f"[{node.host}]:{node.port}" if ":" in node.host else str(node)

@@ -17,6 +17,7 @@ from ..engine.uploads import (
 )
 
 if TYPE_CHECKING:
+    from ..engine.effects import NodeAddress
     from ..engine.ids import ExchangeId
     from ..engine.uploads import PeerServerRequest
     from .http import HttpRequest
@@ -59,6 +60,13 @@ def route(request: HttpRequest, exchange: ExchangeId) -> PeerServerRequest | Non
     if path == PING:
         return PingRequested(exchange)
     return StatsRequested(exchange) if path == STATS else None
+
+
+def node_text(node: NodeAddress | None) -> str:
+    """Return a supernode's address as ``FINISH`` takes it, empty for none."""
+    if node is None:
+        return ""
+    return f"[{node.host}]:{node.port}" if ":" in node.host else str(node)
 
 
 def _finish(exchange: ExchangeId, query: str) -> FinishReported:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
@@ -31,46 +31,57 @@ from ..engine.wire.v1 import decode_reply, encode_request
 from .downloader import fetch_piece
 from .http import HttpError
 from .origin_piece import OriginPiece, read_of
-from .publish import PublishError, publish
+from .publish import PublishError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from ..engine.config import DownloadConfig
     from ..engine.download import DownloadEngine
     from ..engine.effects import DownloadEffect, NodeAddress
     from ..engine.events import DownloadEvent
     from ..engine.ids import FetchId
-    from .fetch import FetchRequest, Progress, Watcher
     from .http import HttpPool
     from .http.messages import Pace
     from .origin import OriginReader
+    from .request import Progress, Watcher
     from .store import PieceStore
 
 _log = logging.getLogger(__name__)
 _MAX_REPLY_BYTES = 4 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What one download has to work with.
+
+    ``publish`` verifies the finished file and puts it where it belongs, or raises
+    ``PublishError``.  ``pace`` holds the transfers back.  At most ``pieces_at_once`` pieces, or
+    reads of the origin, are received and written at a time.  ``heard`` is told of each exchange
+    with a supernode whether that answered.
+    """
+
+    store: PieceStore
+    reader: OriginReader
+    pool: HttpPool
+    watcher: Watcher
+    publish: Callable[[Publish], Awaitable[None]]
+    pace: Pace | None = None
+    pieces_at_once: int = 6
+    heard: Callable[[NodeAddress, bool], None] | None = None
+
+
 class Performer:
-    """The world as one download engine sees it."""
+    """The world as one download engine sees it; what has to wait runs in ``nursery``."""
 
     def __init__(
-        self,
-        request: FetchRequest,
-        progress: Progress,
-        store: PieceStore,
-        reader: OriginReader,
-        pool: HttpPool,
-        watcher: Watcher,
-        nursery: trio.Nursery,
-        *,
-        pace: Pace | None,
-        serves: bool,
+        self, config: DownloadConfig, means: Means, progress: Progress, nursery: trio.Nursery
     ) -> None:
-        self._request, self._store, self._serves = request, store, serves
-        self._reader, self._pool = reader, pool
-        self._watcher, self._nursery = watcher, nursery
+        self._config, self._means, self._nursery = config, means, nursery
+        self._store, self._reader, self._pool = means.store, means.reader, means.pool
+        self._watcher, self._pace = means.watcher, means.pace
         self._fetches: dict[FetchId, _Fetch] = {}
-        self._pace = pace
+        self._transfers = trio.CapacityLimiter(means.pieces_at_once)
         self.progress = progress
         self.node: NodeAddress | None = None
         self.task = TaskId("")
@@ -131,10 +142,14 @@ class Performer:
                 timeout_s=effect.timeout_s,
                 max_body=_MAX_REPLY_BYTES,
             )
-            self._post(Replied(effect.exchange, decode_reply(effect.request, status, body)))
+            reply = decode_reply(effect.request, status, body)
         except (HttpError, RemoteProtocolError) as error:
             _log.info("%s to %s failed: %s", type(effect.request).__name__, node, error)
+            self._hear(node, answered=False)
             self._post(ExchangeFailed(effect.exchange, str(error)))
+        else:
+            self._hear(node, answered=True)
+            self._post(Replied(effect.exchange, reply))
 
     async def _fetch(self, effect: FetchPiece, sink: _Fetch) -> None:
         if "://" in effect.offer.path:
@@ -152,15 +167,15 @@ class Performer:
         await self._reader.read(effect, sink, self._post, self._came, pace=self._pace)
 
     async def _fetch_from_origin(self, effect: FetchPiece, sink: _Fetch) -> None:
-        request, layout = self._request, self._store.layout
+        config, layout = self._config, self._store.layout
         assert layout is not None
         read = read_of(
             effect,
             layout,
-            headers=request.headers,
+            headers=config.headers,
             validator=self._store.validator,
-            insecure=request.insecure,
-            root_cas=request.root_cas,
+            insecure=config.insecure,
+            root_cas=config.root_cas,
         )
         piece = OriginPiece(effect)
         await self._reader.read(read, sink, piece.take, self._came, pace=self._pace)
@@ -168,20 +183,9 @@ class Performer:
         self._post(piece.event)
 
     async def _publish(self, effect: Publish) -> None:
-        work = partial(
-            publish,
-            self._store,
-            self._request.target,
-            effect.length,
-            effect.md5,
-            sha256=self._request.sha256,
-            keep_store=self._serves,
-        )
         try:
-            await trio.to_thread.run_sync(work)
+            await self._means.publish(effect)
         except PublishError as error:
-            if error.mismatch:
-                self._store.delete()  # or the next run would end the same way
             failed = PublishFailed(str(error), mismatch=error.mismatch, no_space=error.no_space)
             self._post(failed)
         else:
@@ -195,7 +199,8 @@ class Performer:
         async def run() -> None:
             try:
                 with under_way.scope:
-                    await work(under_way)
+                    async with self._transfers:
+                        await work(under_way)
             finally:
                 del self._fetches[fetch]
 
@@ -206,6 +211,10 @@ class Performer:
         if milestone in (Milestone.CONNECTED, Milestone.MIGRATED):
             self.node, self.task = self._engine.node, self._engine.task
         self._watcher.told(milestone, text)
+
+    def _hear(self, node: NodeAddress, *, answered: bool) -> None:
+        if self._means.heard is not None:
+            self._means.heard(node, answered)
 
     def _came(self, received: int) -> None:
         self._count(from_origin=received)

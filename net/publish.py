@@ -75,15 +75,21 @@ def check_target(target: Path) -> None:
     Raises ``PublishError``.  Worth a call before a download begins.
     """
     with _explained(target, "nothing was written"):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = target.parent
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{folder} is no directory")
         if target.is_dir():
             raise PublishError(f"{target} is a directory: give the name of a file")
         with contextlib.suppress(FileNotFoundError):
             mode = target.lstat().st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
                 raise PublishError(f"{target} is not an ordinary file: give another name")
-        if not os.access(target.parent, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target.parent))
+        if not os.access(folder, os.W_OK | os.X_OK):
+            read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+            number = errno.EROFS if read_only else errno.EACCES
+            raise OSError(number, f"{folder}: {os.strerror(number)}")
 
 
 @contextlib.contextmanager

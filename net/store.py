@@ -72,6 +72,8 @@ class PieceStore:
         self._log_fd = log_fd
         self._state = state
         self._unwritten = bytearray()
+        self.voided = 0
+        """How often pieces that were kept turned out not to be of this content."""
 
     @classmethod
     def create(cls, path: Path, key: str) -> Self:
@@ -187,6 +189,7 @@ class PieceStore:
                 f"{self._path}: pieces of {layout.content_size} bytes cannot be kept"
                 f" in a layout of {new.content_size}"
             )
+        self.voided += bool(self._state.held) and not keep
         self._append(LaidOut(length, piece_size, validator, keep, plain))
         with contextlib.suppress(OSError):
             if not keep:
@@ -207,6 +210,7 @@ class PieceStore:
 
     def drop(self, piece: PieceIndex) -> None:
         """Forget a piece."""
+        self.voided += piece in self._state.held
         self._append(Dropped(piece))
 
     def finish(self, length: int) -> None:

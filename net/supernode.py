@@ -23,6 +23,7 @@ from ..engine.effects import (
     DeleteCopy,
     ForgetPeer,
     ForgetTask,
+    HashCopy,
     HashPiece,
     ProbeOrigin,
     ReadOrigin,
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _LOOPBACK: Final = "127.0.0.1"
 _TRACE_BUFFER_BYTES: Final = 1 << 20
+_LOOKUPS: Final = 512
+"""Names looked up at once: each takes a thread, and dead ones keep it for long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ class SupernodeSettings:
     ``home`` holds the copies.  Ports 0: any free one.  ``advertise_ip`` empty: the address that
     this host uses towards others.  It listens there and on loopback, nowhere else.
     ``record_dir``: write a trace of the engine there.  ``engine`` is how it decides; its own
-    address and port are filled in.  ``bandwidth`` is what it takes of the network.
+    address and port are filled in.  ``bandwidth`` is what it takes of the network.  ``profiles``:
+    whoever reaches the control port may see what the process is doing (``rest.profiles``).
     """
 
     home: Path
@@ -72,6 +76,7 @@ class SupernodeSettings:
     paranoid: bool = False
     engine: SupernodeConfig = field(default_factory=SupernodeConfig)
     bandwidth: Bandwidth = field(default_factory=Bandwidth)
+    profiles: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,7 @@ async def serve_supernode(
     task_status: trio.TaskStatus[SupernodeAddress] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run until cancelled.  Raises ``OSError`` if a port or the home cannot be used."""
+    trio.to_thread.current_default_thread_limiter().total_tokens = _LOOKUPS
     host = settings.advertise_ip or outward_ip()
     settings.home.mkdir(parents=True, exist_ok=True)
     with ExitStack() as closing:
@@ -143,7 +149,9 @@ class _Supernode:
             uploaded_bytes=lambda: self.port.upload_bytes,
             cache_hits=lambda: self.cdn.cache_hits,
         )
-        self._front = Front(engine, config, self._post, nursery, registries, traffic)
+        self._front = Front(
+            *(engine, config, self._post, nursery, registries, traffic), profiles=settings.profiles
+        )
         self.control = self._front.control
         self.host: Host[SupernodeEvent, SupernodeEffect] = Host(
             self._front.timed, self._perform, record=record, paranoid=settings.paranoid
@@ -166,6 +174,8 @@ class _Supernode:
                     scope.cancel()
             case HashPiece():
                 self._nursery.start_soon(self.cdn.hash, effect, self.host.post)
+            case HashCopy():
+                self._nursery.start_soon(self.cdn.hash_whole, effect, self.host.post)
             case VerifyPiece():
                 self._nursery.start_soon(self.cdn.verify, effect, self.host.post)
             case DeleteCopy(task):

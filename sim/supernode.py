@@ -12,6 +12,7 @@ from ..engine.effects import (
     DeleteCopy,
     ForgetPeer,
     ForgetTask,
+    HashCopy,
     HashPiece,
     ProbeOrigin,
     ReadOrigin,
@@ -20,6 +21,7 @@ from ..engine.effects import (
 )
 from ..engine.events import (
     CopyDeleted,
+    CopyHashed,
     Freshness,
     OriginChecked,
     OriginEnded,
@@ -81,6 +83,8 @@ class Supernode:
             case HashPiece(task, piece):
                 digest = self._stage.content.digest(piece, Digest("md5:"))
                 self._later(PieceHashed(task, piece, digest.removeprefix("md5:")))
+            case HashCopy(task):
+                self._later(CopyHashed(task, self._stage.content.md5))
             case VerifyPiece(task, piece):
                 self._later(PieceVerified(task, piece, intact=True))
             case CheckOrigin(fetch):

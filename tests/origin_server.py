@@ -70,6 +70,10 @@ class Behaviour(TypedDict, total=False):
     """The Accept-Ranges header instead of ``bytes``."""
     set_cookie: str
     """A Set-Cookie header."""
+    head_status: int
+    """Answer a HEAD with this status, whatever a GET is answered."""
+    authorization: str
+    """Answer 401 with a challenge to requests without this Authorization."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,7 @@ class SeenRequest:
     path: str
     headers: Mapping[str, str]
     client_port: int
+    method: str = "GET"
 
 
 @dataclass(slots=True)
@@ -214,21 +219,29 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         record = self.server.record
         headers = {name.lower(): value for name, value in self.headers.items()}
-        path = self.path.partition("?")[0]
+        path, wanted = self.path.partition("?")[0], headers.get("authorization", "")
         with record.lock:
-            record.requests.append(SeenRequest(path, headers, self.client_address[1]))
+            seen = SeenRequest(path, headers, self.client_address[1], self.command)
+            record.requests.append(seen)
             page = record.pages.get(path)
         if page is None:
             self._answer(path, 404, b"no such page\n", {}, {})
         elif page.behaviour.get("silent"):
             record.released.wait()
             self.close_connection = True
+        elif self.command == "HEAD" and "head_status" in page.behaviour:
+            self._answer(path, page.behaviour["head_status"], b"", {}, {})
+        elif page.behaviour.get("authorization", wanted) != wanted:
+            challenge = {"WWW-Authenticate": 'Bearer realm="https://token.example/"'}
+            self._answer(path, 401, b"who are you?\n", challenge, {})
         elif "status" in page.behaviour:
             self._answer(path, page.behaviour["status"], b"an error page\n", {}, {})
         elif "redirect" in page.behaviour:
             self._answer(path, 302, b"", {"Location": page.behaviour["redirect"]}, {})
         else:
             self._answer_page(path, page, headers)
+
+    do_HEAD = do_GET
 
     def _answer_page(self, path: str, page: _Page, request: Mapping[str, str]) -> None:
         how = page.behaviour
@@ -275,6 +288,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if self.command == "HEAD":
+            return
         end = min(how.get("cut_at", len(body)), len(body))
         self._send(path, memoryview(body)[:end], how)
         if end < len(body):

@@ -48,7 +48,7 @@ def processes_with(argument: str) -> list[int]:
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
-                words = (folder / "cmdline").read_bytes().split(b"\0")
+                words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").split()
             except OSError:
                 continue
             if argument.encode() in words:
@@ -210,7 +210,7 @@ def test_the_supernode_killed_midway(origin: OriginServer, homes: Path) -> None:
 def test_a_second_supernode_takes_over(origin: OriginServer, homes: Path) -> None:
     url = origin.url("/f")
     with supernode(homes / "sn1") as (first, node1), supernode(homes / "sn2") as (_, node2):
-        process = dfget(homes, url, "a", "-n", f"{node1},{node2}", "-s", "6M")
+        process = dfget(homes, url, "a", "-n", f"{node1}=9999,{node2}", "-s", "6M")
         wait_until_held(process, 3 * PIECE)
         first.kill()
         result = result_of(process)
@@ -218,6 +218,29 @@ def test_a_second_supernode_takes_over(origin: OriginServer, homes: Path) -> Non
     assert result["from_origin"] == 0
     assert result["from_supernode"] == len(DATA), "no verified piece is fetched twice"
     assert (homes / "a.out").read_bytes() == DATA
+
+
+def test_several_dfgets_survive_the_restart_of_a_supernode(
+    origin: OriginServer, homes: Path
+) -> None:
+    url = origin.url("/f")
+    with supernode(homes / "sn1") as (first, node1), supernode(homes / "sn2") as (_, node2):
+        # So heavy that the first one is the first to be asked by all of them.
+        flags = ("-n", f"{node1}=9999,{node2}", "-s", "5M", "--notbs")
+        running = [dfget(homes, url, f"p{n}", *flags) for n in range(3)]
+        for process in running:
+            wait_until_held(process, 3 * PIECE)
+        first.kill()
+        first.wait()
+        with supernode(homes / "sn1", "--port", node1.rpartition(":")[2]):
+            results = [result_of(process) for process in running]
+    assert [result["status"] for result in results] == [0, 0, 0], results
+    for n, result in enumerate(results):
+        assert "migrated" in {line.get("milestone") for line in result["lines"]}
+        received = result["from_supernode"] + result["from_peers"] + result["from_origin"]
+        assert received == len(DATA), "no verified piece is fetched twice"
+        assert (homes / f"p{n}.out").read_bytes() == DATA
+    assert origin.bytes_sent("/f") <= 3 * len(DATA)
 
 
 def test_ctrl_c_leaves_no_file_and_says_how_to_go_on(origin: OriginServer, homes: Path) -> None:
@@ -229,6 +252,23 @@ def test_ctrl_c_leaves_no_file_and_says_how_to_go_on(origin: OriginServer, homes
     assert process.returncode == 130
     assert "again" in err
     assert not (homes / "a.out").exists()
+
+
+def test_secrets_go_to_the_origin_and_stand_nowhere(origin: OriginServer, homes: Path) -> None:
+    url = origin.url("/f").replace("http://", "http://me:s3cret1@")
+    records = ("--record", str(homes / "records"), "--verbose")
+    with supernode(homes / "sn", *records) as (_, node):
+        flags = ("-n", node, "--verbose", "--header", "Authorization: Bearer s3cret2")
+        result = result_of(dfget(homes, url, "a", *flags))
+        (server,) = processes_with(str(homes / "a" / "meta" / "host.meta"))
+        shown = Path(f"/proc/{server}/cmdline").read_bytes()
+    assert result["status"] == 0
+    assert origin.requests("/f")[0].headers["authorization"] == "Bearer s3cret2"
+    written = {path: path.read_bytes() for path in homes.rglob("*") if path.is_file()}
+    assert any(homes / "records" in path.parents for path in written)
+    assert homes / "a" / "logs" / "dfclient.log" in written
+    for text in (shown, json.dumps(result).encode(), *written.values()):
+        assert b"s3cret" not in text
 
 
 def test_peer_servers_leave_after_their_time(origin: OriginServer, homes: Path) -> None:

@@ -91,7 +91,7 @@ def test_only_the_world_imports_simpy() -> None:
     assert users == ["world.py"]
 
 
-@pytest.mark.parametrize("program", ["dfget", "supernode", "dfsim"])
+@pytest.mark.parametrize("program", ["dfget", "supernode", "dfdaemon", "dfsim"])
 def test_help_imports_nothing_heavy(program: str) -> None:
     code = (
         f"import sys, damselfly.cli.{program} as p\n"

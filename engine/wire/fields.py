@@ -28,9 +28,10 @@ _CONTROL_CHARACTERS: Final = frozenset(map(chr, CONTROLS))
 _decoder = msgspec.json.Decoder(dict[str, Any])
 
 
-def go_json(value: Mapping[str, object]) -> bytes:
-    """Return ``value`` as Go's ``encoding/json`` writes it: order kept, no blanks, HTML escaped.
+def go_json(value: Mapping[str, object], *, escapes_html: bool = True) -> bytes:
+    """Return ``value`` as Go's ``encoding/json`` writes it: order kept, no blanks.
 
+    ``&``, ``<`` and ``>`` are escaped as dfget has them; a supernode leaves them as they are.
     Raises ``LocalProtocolError`` for text that is not Unicode.
     """
     try:
@@ -39,6 +40,8 @@ def go_json(value: Mapping[str, object]) -> bytes:
         raise LocalProtocolError(
             f"text {error.object[:_SHOWN]!r} cannot be sent: {error}"
         ) from None
+    if not escapes_html:
+        return raw
     return raw.replace(b"&", b"\\u0026").replace(b"<", b"\\u003c").replace(b">", b"\\u003e")
 
 
@@ -81,12 +84,18 @@ def form_values(form: str) -> dict[str, list[str]]:
     return found
 
 
-def checked_text(value: str, name: str, where: str, limit: int, fail: Fail) -> str:
-    """Return ``value`` if it is short enough and free of control characters."""
+def checked_text(
+    value: str, name: str, where: str, limit: int, fail: Fail, *, is_secret: bool = False
+) -> str:
+    """Return ``value`` if it is short enough and free of control characters.
+
+    One that may be secret is not shown where it is refused.
+    """
     if len(value) > limit:
         raise fail(f"{where}: {name} has {len(value)} characters: expected at most {limit}")
     if not value.isprintable() and not _CONTROL_CHARACTERS.isdisjoint(value):
-        raise fail(f"{where}: {name} {value[:_SHOWN]!r}: expected no control characters")
+        shown = "" if is_secret else f" {value[:_SHOWN]!r}"
+        raise fail(f"{where}: {name}{shown}: expected no control characters")
     return value
 
 
@@ -95,7 +104,8 @@ class Fields:
     """The values of one JSON object or form by lower-case name.
 
     Each reader returns a value of its type within its bounds, or raises what ``fail`` makes of a
-    message that names ``where`` and the field.  A JSON ``null`` counts as absent.
+    message that names ``where`` and the field, as the caller spells it.  A JSON ``null`` counts as
+    absent.
     """
 
     where: str
@@ -104,7 +114,7 @@ class Fields:
 
     def text(self, name: str, *, limit: int = MAX_NAME, default: str = "") -> str:
         """Read a text."""
-        value = self.values.get(name)
+        value = self.values.get(name.lower())
         if value is None:
             return default
         if not isinstance(value, str):
@@ -120,7 +130,7 @@ class Fields:
 
     def number(self, name: str, low: int, high: int, *, default: int | None = None) -> int:
         """Read an integer from ``low`` to ``high``, also one in digits; no default: needed."""
-        value = self.values.get(name)
+        value = self.values.get(name.lower())
         if value is None:
             if default is None:
                 raise self.fail(f"{self.where}: {name} is missing")
@@ -128,12 +138,12 @@ class Fields:
         if isinstance(value, str):
             value = decimal(value)
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise self._wrong(name, self.values[name], f"a number from {low} to {high}")
+            raise self._wrong(name, self.values[name.lower()], f"a number from {low} to {high}")
         return value
 
     def real(self, name: str) -> float:
         """Read a finite number that is not negative; absent: 0."""
-        value = self.values.get(name)
+        value = self.values.get(name.lower())
         if value is None:
             return 0.0
         if not isinstance(value, int | float) or isinstance(value, bool):
@@ -145,7 +155,7 @@ class Fields:
 
     def flag(self, name: str) -> bool:
         """Read a truth value, also one in words; absent: false."""
-        value = self.values.get(name)
+        value = self.values.get(name.lower())
         if isinstance(value, str) and value.lower() in ("true", "1", "false", "0", ""):
             return value.lower() in ("true", "1")
         if value is None or isinstance(value, bool):
@@ -153,17 +163,19 @@ class Fields:
         raise self._wrong(name, value, "true or false")
 
     def texts(self, name: str, *, most: int, limit: int = MAX_TEXT) -> tuple[str, ...]:
-        """Read a list of at most ``most`` texts; absent: none."""
+        """Read a list of at most ``most`` texts, which may be secret; absent: none."""
         found = self.items(name, most=most)
         for value in found:
             if not isinstance(value, str):
                 raise self._wrong(name, value, "a list of texts")
         texts = cast("list[str]", found)
-        return tuple(checked_text(text, name, self.where, limit, self.fail) for text in texts)
+        return tuple(
+            checked_text(text, name, self.where, limit, self.fail, is_secret=True) for text in texts
+        )
 
     def items(self, name: str, *, most: int) -> list[object]:
         """Read a list of at most ``most`` values of any kind; absent: none."""
-        value = self.values.get(name)
+        value = self.values.get(name.lower())
         if value is None:
             return []
         if not isinstance(value, list):

@@ -24,6 +24,7 @@ HIGHEST_PORT: Final = 65000
 
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _NODE: Final = re.compile(r"[A-Za-z0-9._:\[\]-]{0,262}")
+_WITH_PORT: Final = re.compile(r"(?:\[([^\]]*)\]|([^:]*)):[0-9]{1,5}")
 _FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _FORM_LISTS: Final = ("headers", "rootcas")
 _FORM_NAMES: Final = frozenset(
@@ -38,7 +39,7 @@ _FORM_NAMES: Final = frozenset(
 def decode_register(headers: Headers, body: bytes) -> Register:
     """Return the registration in a JSON or form body; raises ``CallError`` (protocol 1.1)."""
     fields = _registry_fields(headers, body)
-    raw_url = fields.needed_text("rawurl", limit=MAX_TEXT)
+    raw_url = fields.needed_text("rawUrl", limit=MAX_TEXT)
     if not raw_url.lower().startswith(("http://", "https://")):
         raise CallError(f"{REGISTRY}: rawUrl {raw_url[:80]!r}: expected http:// or https://")
     path = fields.needed_text("path")
@@ -48,21 +49,21 @@ def decode_register(headers: Headers, body: bytes) -> Register:
     asked = _header(headers, DIGEST_HEADER).lower()
     return Register(
         raw_url=raw_url,
-        task_url=fields.text("taskurl", limit=MAX_TEXT) or raw_url,
+        task_url=fields.text("taskUrl", limit=MAX_TEXT) or raw_url,
         peer=PeerId(fields.needed_text("cid")),
         ip=_ip(fields),
-        host_name=_matching(fields, "hostname", _HOST, "a host name"),
+        host_name=_matching(fields, "hostName", _HOST, "a host name"),
         port=_port(fields),
         path=path,
         version=fields.text("version"),
-        node_host=_matching(fields, "supernodeip", _NODE, "an address"),
+        node_host=_without_port(_matching(fields, "superNodeIp", _NODE, "an address")),
         md5=md5,
         identifier="" if md5 else fields.text("identifier", limit=MAX_TEXT),
-        call_system=fields.text("callsystem"),
+        call_system=fields.text("callSystem"),
         headers=fields.texts("headers", most=MAX_HEADERS),
         dfdaemon=fields.flag("dfdaemon"),
         insecure=fields.flag("insecure"),
-        root_cas=fields.texts("rootcas", most=MAX_ROOT_CAS),
+        root_cas=fields.texts("rootCAs", most=MAX_ROOT_CAS),
         digest_form=DigestForm.SHA256 if asked == "sha256" else DigestForm.MD5_WRAPPED,
     )
 
@@ -71,15 +72,15 @@ def decode_metrics(body: bytes) -> ReportMetrics:
     """Return the report on a finished download in a JSON body; raises ``CallError``."""
     fields = Fields(METRICS, json_object(body, METRICS, CallError), CallError)
     return ReportMetrics(
-        task=TaskId(fields.text("taskid")),
+        task=TaskId(fields.text("taskId")),
         peer=PeerId(fields.text("cid")),
         ip=fields.text("ip"),
         port=_port(fields),
         success=fields.flag("success"),
         duration_s=fields.real("duration"),
-        length=fields.number("filelength", -1, MAX_INT, default=0),
-        back_source_reason=fields.text("backsourcereason", default="0"),
-        call_system=fields.text("callsystem"),
+        length=fields.number("fileLength", -1, MAX_INT, default=0),
+        back_source_reason=fields.text("backsourceReason", default="0"),
+        call_system=fields.text("callSystem"),
     )
 
 
@@ -122,6 +123,13 @@ def _matching(fields: Fields, name: str, pattern: re.Pattern[str], expected: str
     if not pattern.fullmatch(text):
         raise CallError(f"{fields.where}: {name} {text[:60]!r}: expected {expected}")
     return text
+
+
+def _without_port(node: str) -> str:
+    """Return the host of ``host:port``: that is how 0.3.0 was told of a node, port or not."""
+    if (found := _WITH_PORT.fullmatch(node)) is None:
+        return node
+    return found[1] or found[2]
 
 
 def _header(headers: Headers, name: str) -> str:

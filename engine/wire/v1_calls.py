@@ -31,6 +31,7 @@ from .v1_paths import (
     PULL,
     REGISTRY,
     SERVICE_DOWN,
+    WANTED,
     CallError,
     unversioned,
 )
@@ -88,13 +89,14 @@ def _pull(values: Mapping[str, str]) -> PullPieces:
         )
     task = TaskId(_needed(values, "taskId", PULL))
     peer = PeerId(_needed(values, "srcCid", PULL))
+    wanted = _wanted(values)
     if status is PullStatus.START:  # after a migration the rest is about another supernode
-        return PullPieces(task, peer, status, PullResult.INVALID)
+        return PullPieces(task, peer, status, PullResult.INVALID, wanted=wanted)
     piece, piece_size = _range(values, "range", PULL)
     if piece is not None and result is PullResult.INVALID and status is PullStatus.RUNNING:
         raise CallError(f"{PULL}: result 502 (invalid) with a range: expected 500, 501 or 503")
     parent = PeerId(_name(values, "dstCid", PULL))
-    return PullPieces(task, peer, status, result, parent, piece, piece_size)
+    return PullPieces(task, peer, status, result, parent, piece, piece_size, wanted)
 
 
 def _piece_success(values: Mapping[str, str]) -> ReportPiece:
@@ -151,6 +153,14 @@ def _needed(values: Mapping[str, str], name: str, where: str) -> str:
     if not value:
         raise CallError(f"{where}: {name} is missing or empty")
     return value
+
+
+def _wanted(values: Mapping[str, str]) -> PieceIndex | None:
+    if (text := values.get(WANTED)) is None:
+        return None
+    if (piece := decimal(text)) is None:
+        raise CallError(f"{PULL}: {WANTED} {text[:60]!r}: expected the number of a piece")
+    return PieceIndex(piece)
 
 
 def _range(values: Mapping[str, str], name: str, where: str) -> tuple[PieceIndex | None, int]:

@@ -27,6 +27,9 @@ METHODS: Final = {
 DIGEST_HEADER: Final = "X-Damselfly-Digest"
 """On a registration: the piece digest that a damselfly peer asks for (``sha256``)."""
 
+WANTED: Final = "wanted"
+"""In a pull: the piece at which a damselfly peer that reads in order has arrived."""
+
 _VERSION_PREFIX: Final = re.compile(r"^/v[0-9.]+(?=/)")
 
 

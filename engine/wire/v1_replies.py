@@ -51,7 +51,7 @@ def encode_reply(request: Request | None, reply: Reply) -> tuple[int, str, bytes
             return 200, JSON_TYPE, b"null\n"
         if isinstance(request, ReportPieceError):
             return 200, _EMPTY_TYPE, b""
-    return 200, JSON_TYPE, go_json(_envelope(request, reply)) + b"\n"
+    return 200, JSON_TYPE, go_json(_envelope(request, reply), escapes_html=False) + b"\n"
 
 
 def decode_reply(request: Request, status: int, body: bytes) -> Reply:

@@ -26,6 +26,7 @@ from .v1_paths import (
     PULL,
     REGISTRY,
     SERVICE_DOWN,
+    WANTED,
 )
 
 _JSON_HEADER: Final = ("Content-Type", "application/json;charset=utf-8")
@@ -73,10 +74,11 @@ def piece_range(piece: int | None, piece_size: int) -> str:
 
 
 def _pull_target(pull: PullPieces) -> str:
+    wanted = "" if pull.wanted is None else f"&{WANTED}={pull.wanted}"
     return (
         f"{PULL}?srcCid={_safe(pull.peer)}&dstCid={_safe(pull.parent)}"
         f"&range={piece_range(pull.piece, pull.piece_size)}"
-        f"&result={pull.result:d}&status={pull.status:d}&taskId={_safe(pull.task)}"
+        f"&result={pull.result:d}&status={pull.status:d}&taskId={_safe(pull.task)}{wanted}"
     )
 
 

@@ -2,13 +2,29 @@
 
 from .errors import BadAnswer, ConnectFailed, ConnectionLost, HttpError, ShortBody, StalledError
 from .limits import ServerLimits
-from .messages import FileSlice, Handler, HttpRequest, HttpResponse, text_response
+from .messages import (
+    BodyStream,
+    FileSlice,
+    Handler,
+    HttpRequest,
+    HttpResponse,
+    Part,
+    RequestBody,
+    Response,
+    StreamedRequest,
+    StreamedResponse,
+    SwitchToTls,
+    TakeOver,
+    text_response,
+)
 from .pool import HttpPool
 from .reply import HttpReply
 from .server import open_listeners, serve_http
+from .transport import Transport
 
 __all__ = [
     "BadAnswer",
+    "BodyStream",
     "ConnectFailed",
     "ConnectionLost",
     "FileSlice",
@@ -18,9 +34,17 @@ __all__ = [
     "HttpReply",
     "HttpRequest",
     "HttpResponse",
+    "Part",
+    "RequestBody",
+    "Response",
     "ServerLimits",
     "ShortBody",
     "StalledError",
+    "StreamedRequest",
+    "StreamedResponse",
+    "SwitchToTls",
+    "TakeOver",
+    "Transport",
     "open_listeners",
     "serve_http",
     "text_response",

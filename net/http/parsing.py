@@ -8,7 +8,7 @@ what h11 takes, and a test holds the two against each other.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import h11
 
@@ -26,6 +26,8 @@ _NOT_PLAIN: Final = frozenset(
 )
 _QUOTE_CHARS: Final = 200
 
+_Headers: TypeAlias = tuple[tuple[str, str], ...]
+
 
 class RequestRejected(Exception):
     """A request that cannot be read; after an answer with ``status`` the connection must close."""
@@ -39,17 +41,38 @@ class RequestRejected(Exception):
 class RequestReader:
     """Cuts one connection's bytes into requests."""
 
-    __slots__ = ("_body", "_buffer", "_client_host", "_limits", "_parser", "_request", "keep_alive")
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_client_host",
+        "_head_bytes",
+        "_headers",
+        "_limits",
+        "_lines",
+        "_parser",
+        "_request",
+        "_stream_bodies",
+        "keep_alive",
+        "takes_chunks",
+    )
 
-    def __init__(self, limits: ServerLimits, client_host: str) -> None:
+    def __init__(
+        self, limits: ServerLimits, client_host: str, *, stream_bodies: bool = False
+    ) -> None:
         self._limits = limits
         self._client_host = client_host
+        self._stream_bodies = stream_bodies
         self._buffer = b""
         self._parser: h11.Connection | None = None
         self._request: h11.Request | None = None
         self._body = bytearray()
+        self._head_bytes = 0
+        self._lines = b""  # those of the last plain request: most send the same again
+        self._headers: _Headers | None = None
         self.keep_alive = True
         """Whether the connection may serve on after the latest request."""
+        self.takes_chunks = True
+        """Whether the latest request may be answered in chunks, as HTTP/1.0 may not."""
 
     @property
     def is_empty(self) -> bool:
@@ -61,6 +84,13 @@ class RequestReader:
         """Tell whether a head is complete and its body is not."""
         return self._request is not None
 
+    @property
+    def body_length(self) -> int | None:
+        """Bytes of the body that ``in_body`` is about, ``None`` if not told."""
+        assert self._request is not None
+        length = dict(self._request.headers).get(b"content-length")
+        return None if length is None else int(length)
+
     def feed(self, data: bytes) -> None:
         """Take in what the socket gave, never empty."""
         if self._parser is not None:
@@ -71,6 +101,7 @@ class RequestReader:
     def next_request(self) -> HttpRequest | None:
         """Return the next request, or ``None`` while its bytes are not all here.
 
+        Where bodies are streamed, a request that has one comes without it while ``in_body``.
         Raises ``RequestRejected``.
         """
         if self._parser is None:
@@ -88,6 +119,32 @@ class RequestReader:
         except h11.RemoteProtocolError as error:
             raise self._rejection(self._parser, error) from error
 
+    def next_data(self) -> bytes | None:
+        """Return some of a streamed body, nothing at its end, or ``None`` while none is here.
+
+        Raises ``RequestRejected``.
+        """
+        parser = self._parser
+        if parser is None:
+            return b""
+        try:
+            event = parser.next_event()
+        except h11.RemoteProtocolError as error:
+            raise self._rejection(parser, error) from error
+        match event:
+            case h11.Data():
+                return bytes(event.data)
+            case h11.EndOfMessage():
+                self._finish(parser)
+                return b""
+            case _:
+                return None
+
+    def take_ahead(self) -> bytes:
+        """Return what came behind the latest request, which is then the caller's."""
+        ahead, self._buffer = self._buffer, b""
+        return ahead
+
     def take_continue(self) -> bool:
         """Tell whether the client waits for ``100 Continue`` before it sends the body."""
         parser = self._parser
@@ -100,20 +157,17 @@ class RequestReader:
         match = _PLAIN.match(self._buffer)
         if match is None or match.end() > self._limits.head_bytes:
             return None
-        lines = match[3].decode("latin-1").split("\r\n")
-        lines.pop()
-        headers = tuple(
-            [
-                (name.lower(), value.strip(" \t"))
-                for name, _, value in [line.partition(":") for line in lines]
-            ]
-        )
-        names = [name for name, _ in headers]
-        if names.count("host") != 1 or not _NOT_PLAIN.isdisjoint(names):
+        lines: bytes = match[3]
+        if lines != self._lines:
+            self._lines, self._headers = lines, _plain_headers(lines)
+        if self._headers is None:
             return None
-        self._buffer = self._buffer[match.end() :]
-        self.keep_alive = True
-        return HttpRequest(match[1].decode(), match[2].decode(), headers, b"", self._client_host)
+        end = match.end()
+        self._buffer = self._buffer[end:]
+        self.keep_alive = self.takes_chunks = True
+        return HttpRequest(
+            match[1].decode(), match[2].decode(), self._headers, b"", self._client_host, end
+        )
 
     def _read_any(self, parser: h11.Connection) -> HttpRequest | None:
         while True:
@@ -122,6 +176,9 @@ class RequestReader:
                 case h11.Request():
                     self._check_head(event)
                     self._request = event
+                    self.takes_chunks = event.http_version >= b"1.1"
+                    if self._stream_bodies and _has_body(event):
+                        return self._build(event)
                 case h11.Data():
                     self._body += event.data
                     if len(self._body) > self._limits.body_bytes:
@@ -141,6 +198,7 @@ class RequestReader:
         size = line + sum(len(name) + len(value) + len(": \r\n") for name, value in fields)
         if size > limits.head_bytes:
             raise RequestRejected(431, f"request head above {limits.head_bytes} bytes")
+        self._head_bytes = size
         if not request.http_version.startswith(b"1."):
             version = request.http_version.decode()
             raise RequestRejected(505, f"HTTP/{version} is not spoken here: use HTTP/1.1")
@@ -148,24 +206,28 @@ class RequestReader:
         length = headers.get(b"content-length")
         if length is not None and b"transfer-encoding" in headers:
             raise RequestRejected(400, "both Content-Length and Transfer-Encoding")
-        if length is not None and int(length) > limits.body_bytes:
+        if length is not None and int(length) > limits.body_bytes and not self._stream_bodies:
             raise self._too_large()
 
     def _finish(self, parser: h11.Connection) -> HttpRequest:
         request = self._request
         assert request is not None
-        built = HttpRequest(
-            request.method.decode(),
-            request.target.decode(),
-            tuple([(n.decode("latin-1"), v.decode("latin-1")) for n, v in request.headers]),
-            bytes(self._body),
-            self._client_host,
-        )
+        built = self._build(request)
         self.keep_alive = parser.their_state is not h11.MUST_CLOSE and built.method != "CONNECT"
         self._buffer = parser.trailing_data[0]
         self._parser = self._request = None
         self._body.clear()
         return built
+
+    def _build(self, request: h11.Request) -> HttpRequest:
+        return HttpRequest(
+            request.method.decode(),
+            request.target.decode(),
+            tuple([(n.decode("latin-1"), v.decode("latin-1")) for n, v in request.headers]),
+            bytes(self._body),
+            self._client_host,
+            self._head_bytes,
+        )
 
     def _rejection(self, parser: h11.Connection, error: h11.RemoteProtocolError) -> RequestRejected:
         status = error.error_status_hint
@@ -178,3 +240,24 @@ class RequestReader:
 
     def _too_large(self) -> RequestRejected:
         return RequestRejected(413, f"request body above {self._limits.body_bytes} bytes")
+
+
+def _has_body(request: h11.Request) -> bool:
+    headers = dict(request.headers)
+    return b"transfer-encoding" in headers or int(headers.get(b"content-length", 0)) > 0
+
+
+def _plain_headers(lines: bytes) -> _Headers | None:
+    """Return the headers, or ``None`` if the request with them takes more than a look."""
+    headers = tuple(
+        [
+            (name.lower(), value.strip(" \t"))
+            for name, _, value in [
+                line.partition(":") for line in lines.decode("latin-1").split("\r\n")[:-1]
+            ]
+        ]
+    )
+    names = [name for name, _ in headers]
+    if names.count("host") != 1 or not _NOT_PLAIN.isdisjoint(names):
+        return None
+    return headers

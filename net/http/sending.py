@@ -9,19 +9,24 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+import trio
 from trio.lowlevel import checkpoint
 
 from .messages import FileSlice, HttpResponse
 
 if TYPE_CHECKING:
     from .messages import Pace, Part
-    from .timed import TimedSocket
+    from .transport import Transport
 
 _FILE_CHUNK: Final = 1 << 20
 """The fastest size for ``sendfile`` (performance 4.1)."""
-_PACED_CHUNK: Final = 256 << 10
-_PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
-_BODILESS: Final = frozenset({204, 304})
+_FIRST_TURN_BYTES: Final = 8 << 10
+_TURN_BYTES: Final = (4 << 10, 256 << 10)
+"""Least and most."""
+_QUICK_TURN_S: Final = 0.25
+_SLOW_TURN_S: Final = 2.0
+PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
+BODILESS: Final = frozenset({204, 304})
 _OURS: Final = frozenset({"connection", "content-length", "date", "transfer-encoding"})
 _TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")
 _VALUE: Final = re.compile(r"[\t -~\x80-\xff]*")
@@ -36,21 +41,15 @@ def response_head(response: HttpResponse, *, keep_alive: bool) -> bytes:
 
     Raises ``ValueError`` for a header that would break the message or is not the handler's.
     """
-    status = response.status
-    if not 200 <= status <= 999:
-        raise ValueError(f"status {status}: expected 200 to 999")
-    lines = [f"HTTP/1.1 {status} {_PHRASES.get(status, 'Unknown')}", _date(int(time.time()))]
-    if status not in _BODILESS:
-        _check_value("content-type", response.content_type)
-        lines.append(f"Content-Type: {response.content_type}")
+    lines = [_start(response.status, response.content_type), date_line()]
+    if response.status not in BODILESS:
         lines.append(f"Content-Length: {response.content_length}")
     elif response.content_length:
-        raise ValueError(f"a response with status {status} has no body")
+        raise ValueError(f"a response with status {response.status} has no body")
     for name, value in response.headers:
-        if not _TOKEN.fullmatch(name) or name.lower() in _OURS:
+        if name.lower() in _OURS:
             raise ValueError(f"header name {name!r}: not one that a handler can set")
-        _check_value(name, value)
-        lines.append(f"{name}: {value}")
+        lines.append(header_line(name, value))
     if not keep_alive:
         lines.append("Connection: close")
     lines.append("\r\n")
@@ -58,7 +57,7 @@ def response_head(response: HttpResponse, *, keep_alive: bool) -> bytes:
 
 
 async def send_response(
-    sock: TimedSocket,
+    sock: Transport,
     head: bytes,
     response: HttpResponse,
     *,
@@ -72,7 +71,7 @@ async def send_response(
     Raises ``FileTooShort``, ``OSError``, and ``trio.TooSlowError`` when nothing moved for
     ``timeout_s``.
     """
-    sender = _Sender(sock, timeout_s, response.pace)
+    sender = BodySender(sock, timeout_s, response.pace)
     complete = False
     try:
         await sender.send(head, () if head_only else response.parts)
@@ -84,35 +83,71 @@ async def send_response(
             response.on_closed(complete, max(0, sender.body_bytes))
 
 
-class _Sender:
-    """Sends one response; ``body_bytes`` starts below zero by the size of the head."""
+class _Turns:
+    """How much of a paced response goes at a time: less where turns are long in coming.
 
-    def __init__(self, sock: TimedSocket, timeout_s: float, pace: Pace | None) -> None:
+    So that of hundreds that share a low limit none seems to be stuck to its receiver.
+    """
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+        self._bytes = _FIRST_TURN_BYTES
+
+    async def take(self, wanted: int) -> int:
+        """Wait for a turn, and return how many of ``wanted`` bytes may go."""
+        count = min(wanted, self._bytes)
+        began_s = trio.current_time()
+        await self._pace(count)
+        waited_s = trio.current_time() - began_s
+        least, most = _TURN_BYTES
+        if waited_s < _QUICK_TURN_S:
+            self._bytes = min(most, 2 * self._bytes)
+        elif waited_s > _SLOW_TURN_S:
+            self._bytes = max(least, self._bytes // 2)
+        return count
+
+
+class BodySender:
+    """Sends one response; ``body_bytes`` counts what of its body is out.
+
+    Raises ``FileTooShort``, ``OSError``, ``trio.TooSlowError``.
+    """
+
+    def __init__(self, sock: Transport, timeout_s: float, pace: Pace | None) -> None:
         self.body_bytes = 0
         self._sock = sock
         self._timeout_s = timeout_s
-        self._pace = pace
+        self._turns = _Turns(pace) if pace is not None else None
 
     async def send(self, head: bytes, parts: tuple[Part, ...]) -> None:
-        self.body_bytes = -len(head)
+        """Send ``head``, which does not count, and ``parts``."""
+        self.body_bytes -= len(head)
         runs = _runs(head, parts)
         if len(runs) > 1:
             self._sock.cork(True)
         for run in runs:
-            if isinstance(run, FileSlice):
-                await self._send_file(run)
-            else:
-                await self._send_bytes(run)
+            await self.send_part(run)
         if len(runs) > 1:
             self._sock.cork(False)
+
+    async def send_framed(self, before: bytes, part: Part, after: bytes) -> None:
+        """Send ``part`` between two bits that do not count."""
+        self.body_bytes -= len(after)
+        await self.send(before, (part, after))
+
+    async def send_part(self, part: Part) -> None:
+        """Send ``part`` and nothing else."""
+        if isinstance(part, FileSlice):
+            await self._send_file(part)
+        else:
+            await self._send_bytes(part)
 
     async def _send_bytes(self, data: bytes) -> None:
         rest = memoryview(data)
         while rest:
             chunk = rest
-            if self._pace is not None:
-                chunk = rest[:_PACED_CHUNK]
-                await self._pace(len(chunk))
+            if self._turns is not None:
+                chunk = rest[: await self._turns.take(len(rest))]
             count = await self._sock.send(chunk, self._timeout_s)
             self.body_bytes += count
             rest = rest[count:]
@@ -122,9 +157,9 @@ class _Sender:
     async def _send_file(self, part: FileSlice) -> None:
         offset, end = part.offset, part.offset + part.count
         while offset < end:
-            count = min(end - offset, _FILE_CHUNK if self._pace is None else _PACED_CHUNK)
-            if self._pace is not None:
-                await self._pace(count)
+            count = min(end - offset, _FILE_CHUNK)
+            if self._turns is not None:
+                count = await self._turns.take(count)
             sent = await self._sock.send_file(part.fd, offset, count, self._timeout_s)
             if sent == 0:
                 raise FileTooShort(f"file ends at byte {offset}, the response promised {end}")
@@ -147,6 +182,30 @@ def _runs(head: bytes, parts: tuple[Part, ...]) -> list[Part]:
     if run:
         runs.append(b"".join(run))
     return runs
+
+
+def header_line(name: str, value: str) -> str:
+    """Return the line without its end; ``ValueError`` where it would break the message."""
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(f"header name {name!r}: not a token")
+    _check_value(name, value)
+    return f"{name}: {value}"
+
+
+def date_line() -> str:
+    """Return the Date header of now."""
+    return _date(int(time.time()))
+
+
+@lru_cache(maxsize=64)
+def _start(status: int, content_type: str) -> str:
+    if not 200 <= status <= 999:
+        raise ValueError(f"status {status}: expected 200 to 999")
+    line = f"HTTP/1.1 {status} {PHRASES.get(status, 'Unknown')}"
+    if status in BODILESS:
+        return line
+    _check_value("content-type", content_type)
+    return f"{line}\r\nContent-Type: {content_type}"
 
 
 @lru_cache(maxsize=1)

@@ -16,6 +16,7 @@ from .timed import TimedSocket
 from .watch import DisconnectWatch, IdleConnections
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Sequence
     from typing import Never
 
@@ -48,17 +49,24 @@ async def serve_http(
     listeners: Sequence[trio.SocketListener],
     limits: ServerLimits = DEFAULT_LIMITS,
     *,
+    tls: ssl.SSLContext | None = None,
+    stream_bodies: bool = False,
+    slots: trio.Semaphore | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> Never:
     """Answer requests with ``handler`` until cancelled; then close listeners and connections.
 
     ``handler`` runs in the connection's task.  When it waits and its client disconnects, it is
     cancelled.  A ``RemoteProtocolError`` from it is answered with its ``status_hint``, any other
-    exception with 500 and a line in the log.
+    exception with 500 and a line in the log.  With ``tls`` that is what clients have to speak.
+    With ``stream_bodies`` a request that has a body comes as a ``StreamedRequest``, and the limit
+    on bodies' sizes does not hold.  ``slots`` are the connections that are free, for whoever wants
+    to look at them.
     """
     watch = DisconnectWatch()
     idle = IdleConnections(limits.idle_timeout_s)
-    context = ServerContext(handler, limits, trio.Semaphore(limits.connections), watch, idle)
+    slots = slots or trio.Semaphore(limits.connections)
+    context = ServerContext(handler, limits, slots, watch, idle, tls, stream_bodies)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch.run)

@@ -87,7 +87,7 @@ class TimedSocket:
         """Hold back partial segments; uncorking sends what is left."""
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, on)
 
-    def send_eof(self) -> None:
+    async def send_eof(self) -> None:
         """Tell the other side that nothing more will come."""
         self._sock.shutdown(socket.SHUT_WR)
 

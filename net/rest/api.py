@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 class RestApi:
-    """The REST API of one supernode; ``stats`` is the body of ``/damselfly/stats``."""
+    """The REST API of one supernode.
+
+    ``stats`` is the body of ``/damselfly/stats``; ``profiles``: ``/debug/pprof`` is there.
+    """
 
     def __init__(
         self,
@@ -32,10 +35,13 @@ class RestApi:
         metrics: Metrics,
         sources: Sources,
         stats: Callable[[], bytes],
+        *,
+        profiles: bool = False,
     ) -> None:
         self.node, self.metrics = node, metrics
         self._peers, self._tasks, self._pieces = PeerCalls(node), TaskCalls(node), PieceCalls(node)
         self._preheats = PreheatCalls(preheats)
+        self._has_profiles = profiles
         self._system = SystemCalls(Exposition(metrics, sources), sources.version, stats)
 
     def router(self, legacy: tuple[Route, ...]) -> Router:
@@ -62,9 +68,13 @@ class RestApi:
             *documented,
             *pieces.routes,
         )
-        categories = (
+        categories = [
             Category("legacy api", "", unprefixed),
             Category("v1 api", "/api/v1", v1),
             Category("extension api", "/api/ext", ()),
-        )
+        ]
+        if self._has_profiles:
+            from .profiles import ProfileCalls
+
+            categories.append(Category("profiler", "/debug/pprof", ProfileCalls().routes))
         return Router(categories, self.metrics.stats_of)

@@ -190,8 +190,9 @@ def header_lines(headers: Mapping[str, str]) -> tuple[str, ...]:
 
 def _check_texts(values: Mapping[str, object]) -> None:
     for name, value in values.items():
+        is_secret = not isinstance(value, str)  # it is the headers, then
         for text in _texts(value):
-            checked_text(text, name, "body", MAX_TEXT, _refused)
+            checked_text(text, name, "body", MAX_TEXT, _refused, is_secret=is_secret)
 
 
 def _texts(value: object) -> Iterable[str]:

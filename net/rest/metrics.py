@@ -104,10 +104,7 @@ class CallStats:
         """Count one call that was answered."""
         self.statuses[response.status] = self.statuses.get(response.status, 0) + 1
         self.duration_s.observe(duration_s)
-        size = len(request.method) + len(request.target) + len(request.body)
-        for name, value in request.headers:
-            size += len(name) + len(value)
-        self.request_bytes.observe(size)
+        self.request_bytes.observe(request.head_bytes + len(request.body))
         self.response_bytes.observe(response.content_length)
 
 

@@ -67,7 +67,7 @@ def test_lists_that_make_no_sense(tmp_path: Path, content: bytes | None, expecte
         (["http://h/a"], ["--jobs", "0"], "expected a whole number of at least 1"),
         (["http://h/a", "http://g/a"], [], "out/a twice: give each URL a file of its own"),
         (["http://h/a", "ftp://g/b"], [], "url 'ftp://g/b': expected http://host/path"),
-        (["http://h/"], [], "suggests no file name"),
+        (["http://h/.."], [], "suggests no file name"),
     ],
 )
 def test_batches_that_make_no_sense(

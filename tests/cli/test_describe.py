@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from damselfly.cli import dfget, supernode
+from damselfly.cli import dfdaemon, dfget, supernode
 from damselfly.cli.completion import completion_script
+from damselfly.cli.daemon.options import DFDAEMON_COMMANDS
 from damselfly.cli.options import DFGET_COMMANDS, SUPERNODE_COMMANDS
 
 if TYPE_CHECKING:
@@ -17,10 +18,14 @@ if TYPE_CHECKING:
 
     from damselfly.cli.command import Command
 
-PROGRAMS = [(dfget.main, DFGET_COMMANDS), (supernode.main, SUPERNODE_COMMANDS)]
+PROGRAMS = [
+    (dfget.main, DFGET_COMMANDS),
+    (supernode.main, SUPERNODE_COMMANDS),
+    (dfdaemon.main, DFDAEMON_COMMANDS),
+]
 
 
-@pytest.mark.parametrize(("main", "commands"), PROGRAMS, ids=["dfget", "supernode"])
+@pytest.mark.parametrize(("main", "commands"), PROGRAMS, ids=["dfget", "supernode", "dfdaemon"])
 def test_each_command_gets_a_page_that_names_its_flags(
     main: Callable[[Sequence[str]], int], commands: Sequence[Command[Any]], tmp_path: Path
 ) -> None:
@@ -64,6 +69,8 @@ def test_words_that_make_no_sense(
         ("dfget completion f", ["fish"]),
         ("dfget -p ", ["p2p", "cdn", "source"]),
         ("dfget -u http://h/f --pattern c", ["cdn"]),
+        ("dfget --pattern =", ["p2p", "cdn", "source"]),
+        ("dfget -u x --pattern = c", ["cdn"]),
         ("dfget -u ", []),
         ("dfget server --al", ["--alivetime"]),
         ("dfget server --home ./d", ["./dir"]),
@@ -90,7 +97,7 @@ def test_bash_completes(line: str, expected: list[str], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-@pytest.mark.parametrize(("main", "commands"), PROGRAMS, ids=["dfget", "supernode"])
+@pytest.mark.parametrize(("main", "commands"), PROGRAMS, ids=["dfget", "supernode", "dfdaemon"])
 def test_scripts_know_every_flag(
     main: Callable[[Sequence[str]], int],
     commands: Sequence[Command[Any]],
@@ -106,11 +113,43 @@ def test_scripts_know_every_flag(
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_the_shell_itself_finds_no_fault(shell: str, tmp_path: Path) -> None:
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed here")
     file = tmp_path / "script"
     file.write_text(completion_script(shell, DFGET_COMMANDS))
-    assert subprocess.run([shell, "-n", str(file)], check=False).returncode == 0
+    assert in_shell(shell, "-n", str(file)) == ""
+
+
+def in_shell(shell: str, *words: str) -> str:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed here")
+    done = subprocess.run([shell, *words], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("dfget --loc", ["--locallimit"]),
+        ("dfget comp", ["completion"]),
+        ("dfget completion ", ["bash", "fish", "zsh"]),
+        ("dfget -p ", ["cdn", "p2p", "source"]),
+        ("dfget --pattern=c", ["--pattern=cdn"]),
+        ("dfget server --al", ["--alivetime"]),
+        ("dfget server --notb", []),
+    ],
+)
+def test_fish_completes(line: str, expected: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "script"
+    file.write_text(completion_script("fish", DFGET_COMMANDS))
+    printed = in_shell("fish", "-c", f"source {file}; complete -C {shlex.quote(line)}")
+    assert [one.split("\t")[0] for one in printed.splitlines()] == expected
+
+
+def test_zsh_knows_who_completes(tmp_path: Path) -> None:
+    file = tmp_path / "script"
+    file.write_text(completion_script("zsh", DFGET_COMMANDS))
+    text = f"autoload -Uz compinit; compinit -u -D; source {file}; print $_comps[dfget]"
+    assert in_shell("zsh", "-f", "-c", text) == "_dfget\n"
 
 
 def test_config_default_prints_a_file(capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,22 +62,22 @@ def test_a_table_fits_its_fields(command: Command[Any]) -> None:
         (["-u"], "-u/--url: expected one argument"),
         (["-u", "abc"], "url 'abc': expected http://host/path"),
         (["-u", "http://h/f", "--nosuch"], "unknown flag --nosuch"),
-        (["-u", "http://h/f", "--console=1"], "--console"),
+        (["-u", "http://h/f", "--console=maybe"], "argument --console: 'maybe': expected true or"),
+        (["-u", "http://h/f", "-b=2"], "argument -b/--showbar: '2': expected true or false"),
         (["-u", "http://h/f", "--headers=A:b"], "unknown flag --headers: did you mean --header?"),
         (["-u", "http://h/f", "config"], "unexpected argument 'config'"),
         (["-u", "http://h/f", "-s", "20X"], "rate '20X': expected a whole number of bytes"),
         (["-u", "http://h/f", "--totallimit", "-1"], "rate '-1'"),
         (["-u", "http://h/f", "-e", "5x"], "duration '5x': expected for example 30 (seconds)"),
-        (["-u", "http://h/f", "-p", "foo"], "unknown pattern 'foo': expected one of p2p, cdn"),
-        (["-u", "http://h/f", "-p", "surce"], "did you mean source?"),
-        (["-u", "http://h/f", "-p", "source", "--notbs"], "leave one of them out"),
         (["-u", "http://h/f", "--json", "--console"], "leave one out"),
-        (["-u", "http://h/f", "-m", "abc", "-i", "def"], "md5 'abc': expected 32 hex digits"),
         (["-u", "http://h/f", "--header", "A:b\r\nC:d"], "header 'A' has a line break"),
         (["-u", "http://h/f", "-n", "a:b:c"], "node 'a:b:c': expected host[:port][=weight]"),
         (["-u", "http://h/f", "-o", "/tmp"], "output '/tmp' is a directory"),
         (["-u", "http://h/f", "-o", "nowhere/"], "output 'nowhere/' is a directory"),
-        (["-u", "http://h/"], "suggests no file name: say with -o"),
+        (["-u", "http://h/.."], "suggests no file name: say with -o"),
+        (["http://me:s3cret@h/f"], "a URL without a flag: give it with -u"),
+        (["serve"], "unknown command 'serve': did you mean server?"),
+        (["help", "serve"], "unknown command 'serve': did you mean server?"),
         (["server"], "with --ip"),
         (["server", "--nosuch"], "unknown flag --nosuch"),
     ],
@@ -108,6 +108,36 @@ def test_help_names_every_flag(arguments: list[str], capsys: pytest.CaptureFixtu
     assert err == ""
     for name in (*PROTOCOL_FLAGS, *OUR_FLAGS, "dfget server", "dfget version"):
         assert name in out
+
+
+def test_help_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help", "server"]) == 0
+    assert capsys.readouterr().out == DFGET_SERVER.help()
+
+
+@pytest.mark.parametrize("word", [f"--{one.long}" for one in DFGET.options if not one.metavar])
+def test_switches_are_turned_on_and_off_as_by_go_programs(word: str) -> None:
+    field = word.removeprefix("--").replace("-", "_")
+    for arguments, expected in [
+        ([word], True),
+        ([f"{word}=true"], True),
+        ([f"{word}=1"], True),
+        ([f"{word}=false"], False),
+        ([word, f"{word}=F"], False),
+        ([f"{word}=0", word], True),
+    ]:
+        assert getattr(DFGET.parse(arguments), field) is expected
+
+
+def test_a_value_may_begin_with_a_hyphen() -> None:
+    flags = DFGET.parse(["-i", "--notbs", "-o", "-x", "--header", "-a:b", "-bs", "2M", "-e=5"])
+    assert (flags.identifier, flags.output, flags.header) == ("--notbs", "-x", ["-a:b"])
+    assert (flags.showbar, flags.locallimit, flags.timeout, flags.notbs) == (
+        True,
+        2 << 20,
+        5,
+        False,
+    )
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

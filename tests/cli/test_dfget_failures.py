@@ -97,7 +97,7 @@ def test_a_read_only_place(
 ) -> None:
     with small_disk(tmp_path / "out", "ro"):
         assert fetched(tmp_path, origin.url("/f")) == 77
-    assert_one_error_line(capsys.readouterr().err, "out/f", "choose")
+    assert_one_error_line(capsys.readouterr().err, "out/f", "Read-only file system", "choose")
     assert origin.bytes_sent("/f") == 0
 
 
@@ -147,6 +147,39 @@ def test_no_supernode_answers_and_the_source_is_forbidden(
     assert "reason:1001" in out.splitlines()[-1]
     assert origin.bytes_sent("/f") == 0
     assert_nothing_delivered(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason", "expected"),
+    [
+        (("-p", "source", "--notbs"), 1100, "leave out --notbs"),
+        (("-p", "source", "-m", "abc", "-i", "def"), 2, "md5 'abc': expected 32 hex digits"),
+    ],
+)
+def test_what_cannot_succeed_ends_at_once(
+    flags: tuple[str, ...],
+    reason: int,
+    expected: str,
+    origin: OriginServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert fetched(tmp_path, origin.url("/f"), *flags) == 80
+    out, err = capsys.readouterr()
+    assert_one_error_line(err, expected)
+    last = out.splitlines()[-1]
+    assert re.match(rf"download FAIL\(1104\) cost:\S+ length:-1 reason:{reason} error:", last)
+    assert origin.requests("/f") == []
+    assert_nothing_delivered(tmp_path)
+
+
+def test_an_unknown_pattern_serves_nobody_and_is_named(
+    origin: OriginServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = f"127.0.0.1:{closed_port()}"
+    assert fetched(tmp_path, origin.url("/f"), "-n", node, "-p", "surce") == 0
+    assert "unknown pattern 'surce': did you mean source?" in capsys.readouterr().err
+    assert not (tmp_path / "home" / "meta").exists()
 
 
 def test_out_of_time(

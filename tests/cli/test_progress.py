@@ -12,7 +12,7 @@ import trio.testing
 from damselfly.cli.bars import PlainBar, TerminalBar
 from damselfly.cli.progress import LineReporter, Paced, ip_towards
 from damselfly.engine.effects import FailCode, Milestone, NodeAddress
-from damselfly.net.fetch import FetchRequest, Outcome, Progress
+from damselfly.net.request import FetchRequest, Outcome, Progress
 
 if TYPE_CHECKING:
     import pytest

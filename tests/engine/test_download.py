@@ -40,6 +40,7 @@ from damselfly.engine.events import (
     PublishFailed,
     Replied,
     Started,
+    Wanted,
 )
 from damselfly.engine.ids import ExchangeId, PeerId, PieceIndex, task_id
 from damselfly.engine.messages import (
@@ -460,6 +461,26 @@ def test_a_file_that_cannot_be_published(event: PublishFailed, reason: int) -> N
     assert finish.message == event.reason
 
 
+def test_the_supernode_hears_that_the_whole_is_wrong() -> None:
+    it = Download(NODE)
+    it.join(1)
+    it.offered(0.1, offer(0))
+    it.fetched(0.2, 0)
+    said = [send.request for send in only(Send, it.at(0.3, PublishFailed("x", mismatch=True)))]
+    (report,) = [request for request in said if isinstance(request, ReportPieceError)]
+    assert (report.piece, report.kind) == (None, "FILE_MD5_NOT_MATCH")
+    assert report.parent.startswith("cdnnode:")
+
+
+def test_pulls_say_where_the_reader_is() -> None:
+    it = Download(NODE)
+    it.join(3)
+    assert it.last_pull().wanted is None
+    it.at(0.1, Wanted(CONTENT + 1))
+    it.offered(0.1, offer(0))
+    assert it.last_pull().wanted == 1
+
+
 # --- supernodes that fail -------------------------------------------------------------------------
 
 
@@ -684,6 +705,34 @@ def test_what_the_user_asked_for_is_the_reason() -> None:
     fetch = one(ReadOrigin, it.at(0.0, Started())).fetch
     failure = OriginFailed(fetch, OriginFailure.STATUS, "404", 404)
     assert one(Finish, it.at(0.1, failure)).reason == BackSourceReason.USER_ASKED
+
+
+def test_without_a_supernode_the_reason_is_that_none_took_it() -> None:
+    it = Download()
+    fetch = one(ReadOrigin, it.at(0.0, Started())).fetch
+    failure = OriginFailed(fetch, OriginFailure.STATUS, "404", 404)
+    assert one(Finish, it.at(0.1, failure)).reason == BackSourceReason.REGISTER_FAILED
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"source_only": True, "back_to_source": False}, 1000 + BackSourceReason.USER_ASKED),
+        ({"back_to_source": False}, 1000 + BackSourceReason.REGISTER_FAILED),
+        ({"md5": "abc"}, int(BackSourceReason.MD5_NOT_MATCH)),
+    ],
+)
+def test_what_cannot_succeed_ends_at_once(config: dict[str, object], reason: int) -> None:
+    it = Download(**config)
+    (finish,) = it.at(0.0, Started())
+    assert isinstance(finish, Finish)
+    assert (finish.code, finish.reason, finish.length) == (FailCode.DOWNLOAD_FAILED, reason, -1)
+    assert it.download.finished
+
+
+def test_an_md5_in_capitals_is_one() -> None:
+    it = Download(NODE, md5="AB" * 16)
+    assert len(only(Send, it.at(0.0, Started()))) == 1
 
 
 def test_the_time_limit_without_going_back() -> None:

@@ -25,6 +25,7 @@ from damselfly.engine.uploads import (
     CloseServer,
     DataSurveyed,
     DeleteDownload,
+    DownloadWithdrawn,
     FinishReported,
     FoundFile,
     LeaveSwarm,
@@ -686,7 +687,8 @@ class Actors:
                     )
                 )
             case 9:
-                return rng.choice([PingRequested(exchange), StatsRequested(exchange)])
+                withdrawn = DownloadWithdrawn(name)
+                return rng.choice([PingRequested(exchange), StatsRequested(exchange), withdrawn])
             case _:
                 return None
 
@@ -695,6 +697,24 @@ class Actors:
             now = self.played.now + self.rng.choice([-1.0, 0.0, 0.1, 2.0])
             event = self.draw()
             self.absorb(event, self.played.at(now, event))
+
+
+def test_a_download_is_withdrawn_while_it_is_being_sent() -> None:
+    it = Played()
+    it.check_in("a")
+    it.finish("a")
+    sending = it.upload("a")
+    assert it.do(DownloadWithdrawn("a")) == [LEAVE, DeleteDownload("a")]
+    assert isinstance(it.piece("a"), Respond)
+    assert it.do(UploadEnded(sending, 1024, complete=True)) == []
+    assert it.do(DownloadWithdrawn("a")) == []
+
+
+def test_an_unfinished_download_is_withdrawn_and_its_file_stays() -> None:
+    it = Played()
+    it.check_in("a")
+    assert it.do(DownloadWithdrawn("a")) == []
+    assert it.engine.served == ()
 
 
 @pytest.mark.parametrize("seed", range(60))

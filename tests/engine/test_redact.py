@@ -26,9 +26,23 @@ from damselfly.engine.vocabulary import VOCABULARY
         ("http://h/f?to=me@home", "http://h/f?to=me@home"),
         ("mail me@home: see http://h/", "mail me@home: see http://h/"),
         ("nothing here", "nothing here"),
+        (
+            "https://b.s3.example/f?X-Amz-Credential=AK%2F1&X-Amz-Date=2026&X-Amz-Signature=5e#x",
+            "https://b.s3.example/f?X-Amz-Credential=redacted-1&X-Amz-Date=2026"
+            "&X-Amz-Signature=redacted-2#x",
+        ),
+        ("http://h/f?sv=1&sig=a%3D&se=2 failed", "http://h/f?sv=1&sig=redacted-1&se=2 failed"),
+        (
+            "http://h/f?OSSAccessKeyId=a&Signature=b&Expires=9",
+            "http://h/f?OSSAccessKeyId=redacted-1&Signature=redacted-2&Expires=9",
+        ),
+        ("http://h/f?a=1&access_token=x", "http://h/f?a=1&access_token=redacted-1"),
+        ("http://u@h/f?token=u", "http://redacted-1@h/f?token=redacted-1"),
+        ("http://h/f?tokens=1&design=2&token=", "http://h/f?tokens=1&design=2&token="),
+        ("is it a token?token=1", "is it a token?token=1"),
     ],
 )
-def test_user_and_password_leave_urls(text: str, shown: str):
+def test_secrets_leave_urls(text: str, shown: str):
     redactor = Redactor()
     assert redactor.text(text) == shown
     assert redactor.text(shown) == shown
@@ -67,6 +81,13 @@ def test_stand_ins_are_told_apart_and_never_given_twice():
 
 
 SECRET, SHOWN = "http://me:pw@h/f", "http://redacted-1@h/f"
+
+
+def test_the_task_of_a_presigned_url_becomes_that_of_the_url_shown():
+    redactor = Redactor()
+    url, shown = "http://h/f?v=1&Signature=abc", "http://h/f?v=1&Signature=redacted-1"
+    redactor.learn(Register(url, url, PeerId("p"), *("1.2.3.4", "h"), 0, "/p"))
+    assert redactor.text(f"task {task_id(url)}") == f"task {task_id(shown)}"
 
 
 @pytest.mark.parametrize(

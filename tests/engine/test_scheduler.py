@@ -122,6 +122,45 @@ def test_a_piece_held_only_by_the_shunned_comes_from_the_supernode() -> None:
     assert town.work_for(B) == (0, None)
 
 
+def test_who_reads_in_order_gets_its_next_piece_and_then_the_rarest() -> None:
+    town = Town("######", a="######", b="#####.", c="#.....")
+    town.members[C].wanted = PieceIndex(2)
+    assert town.work_for(C) in ((2, A), (2, B))
+    town.start(C, 2, A)
+    assert town.work_for(C) == (5, A)
+    assert town.taker_from(A) == (C, 5)
+
+
+@pytest.mark.parametrize("parent", [B, None])
+def test_who_reads_in_order_while_nobody_else_fetches_gets_all_in_order(parent: str | None) -> None:
+    town = Town("######", a="#.....", b="######") if parent else Town("######", a="#.....")
+    town.members[A].wanted = PieceIndex(0)
+    for piece in (1, 2):
+        assert town.work_for(A) == (piece, parent)
+        town.start(A, piece, parent)
+
+
+def test_who_reads_in_order_in_a_crowd() -> None:
+    town = Town("####", a="....").with_crowd(20, "####")
+    town.members[A].wanted = PieceIndex(1)
+    found = town.work_for(A)
+    assert found is not None
+    assert found[0] == 1
+
+
+@pytest.mark.parametrize("wanted", [6, 7, 10**17])
+def test_who_reads_beyond_the_end_is_served_like_others(wanted: int) -> None:
+    town = Town("######", a="######", b="#####.")
+    town.members[B].wanted = PieceIndex(wanted)
+    assert town.work_for(B) == (5, A)
+
+
+def test_what_is_not_soon_is_not_urgent() -> None:
+    town = Town("." * 9 + "##", a="." * 10 + "#", b="." * 11)
+    town.members[B].wanted = PieceIndex(0)
+    assert town.work_for(B) == (9, None), "the rarest, since nothing of the next eight is there"
+
+
 def test_the_freed_uplink_serves_the_most_deprived() -> None:
     town = Town("....", a="####", b="#...", c="....")
     town.wait(B)

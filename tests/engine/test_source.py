@@ -30,6 +30,7 @@ from damselfly.engine.events import (
     OriginOpened,
     OriginPieceStored,
     Started,
+    Wanted,
 )
 from damselfly.engine.ids import FetchId, PeerId, PieceIndex
 from damselfly.engine.piece import MIB, Digest, PieceLayout
@@ -251,10 +252,10 @@ def test_a_broken_read_is_asked_for_again_after_a_pause() -> None:
 @pytest.mark.parametrize(
     ("failure", "status", "reason"),
     [
-        (OriginFailure.STATUS, 404, 0),
-        (OriginFailure.BAD_ANSWER, 200, 0),
+        (OriginFailure.STATUS, 404, BackSourceReason.REGISTER_FAILED),
+        (OriginFailure.BAD_ANSWER, 200, BackSourceReason.REGISTER_FAILED),
         (OriginFailure.STORE_FULL, 0, 1000 + BackSourceReason.NO_SPACE),
-        (OriginFailure.STORE_FAILED, 0, 0),
+        (OriginFailure.STORE_FAILED, 0, BackSourceReason.REGISTER_FAILED),
     ],
 )
 def test_what_cannot_get_better_ends_at_once(
@@ -279,6 +280,30 @@ def test_an_origin_that_stays_away_is_given_up() -> None:
         it.until_due()
     assert it.now == 3.0
     assert only(Finish, it.failed(it.first(), OriginFailure.UNREACHABLE))
+
+
+def test_an_origin_without_ranges_that_always_breaks_is_given_up() -> None:
+    """Pieces that come again and again are no progress."""
+    it = Reading(origin_retries=2, origin_backoff_s=1.0)
+    it.at(0.0, Started())
+    for _ in range(2):
+        it.opened(3 * CONTENT, ranged=False)
+        it.stored(it.first(), 0)
+        it.failed(it.first(), OriginFailure.SHORT)
+        it.until_due()
+    it.opened(3 * CONTENT, ranged=False)
+    it.stored(it.first(), 0)
+    assert only(Finish, it.failed(it.first(), OriginFailure.SHORT))
+
+
+def test_what_somebody_waits_for_is_read_before_the_rest() -> None:
+    it = Reading(origin_streams=2)
+    it.at(0.0, Started())
+    it.at(0.0, Wanted(7 * CONTENT + 5))
+    it.opened(12 * CONTENT)
+    assert it.spans() == [(0, 1), (7, 8)]
+    it.ended(it.reads[max(it.reads)], 12 * CONTENT)
+    assert it.spans()[1:] == [(7, 8)], "what is missing there comes first, again"
 
 
 def test_an_origin_that_never_answered_is_tried_twice() -> None:

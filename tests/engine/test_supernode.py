@@ -378,7 +378,9 @@ def test_a_parent_that_fails_many_is_banned() -> None:
         Requested(
             ExchangeId(99),
             PullPieces(
-                TASK, PeerId("ccc"), PullStatus.RUNNING, PullResult.FAILED, piece=PieceIndex(0)
+                *(TASK, PeerId("ccc"), PullStatus.RUNNING, PullResult.FAILED),
+                piece=PieceIndex(0),
+                piece_size=SIZE,
             ),
         ),
     )
@@ -479,6 +481,24 @@ def test_pieces_brought_from_elsewhere_are_compared() -> None:
     assert offer.piece == 1
 
 
+@pytest.mark.parametrize(("piece", "size"), [(0, 4 * MIB), (2, SIZE)])
+def test_pieces_that_cannot_be_of_this_file_are_refused(piece: int, size: int) -> None:
+    node = Supernode()
+    node.warm(2, "a", "bb")
+    reply = node.asked(0.1, ReportPiece(TASK, PeerId("a"), PeerId(""), PieceIndex(piece), size))
+    assert isinstance(reply, Refused)
+    assert reply.code is Code.BAD_PARAMETER
+    under_way = node.offers(node.pull(0.2, "a", status=PullStatus.START))
+    assert len(under_way) == 2
+    pull = PullPieces(
+        *(TASK, PeerId("a"), PullStatus.RUNNING, PullResult.SEMI_SUCCESS, PeerId("")),
+        *(PieceIndex(0), 4 * MIB),
+    )
+    held = node.ask(0.3, pull)
+    node.at(2.3)
+    assert node.offers(held) == under_way
+
+
 def test_a_report_of_what_the_supernode_has_not_read_yet_makes_no_parent() -> None:
     node = Supernode()
     node.ask(0.0, wish("a"))
@@ -538,6 +558,19 @@ def test_a_broken_read_is_resumed_behind_the_last_piece() -> None:
     node.bring(1.1, 2)
     node.at(1.1, OriginEnded(resumed.fetch, 3 * CONTENT))
     assert len(node.offers(node.pull(1.2, "a", status=PullStatus.START))) == 2
+
+
+def test_a_damaged_copy_is_no_fault_of_the_origin() -> None:
+    node = Supernode(origin_retries=0)
+    node.ask(0.0, wish("a"))
+    fetch = node.open_origin(0.0, 3)
+    node.bring(0.1, 0)
+    node.at(0.2, OriginFailed(fetch, OriginFailure.COPY_DAMAGED, "piece 1"))
+    assert [read.first_byte for read in node.reads] == [0, CONTENT], "at once"
+    node.open_origin(0.3, 3)
+    node.bring(0.3, 1, 2)
+    node.at(0.3, OriginEnded(node.reads[1].fetch, 3 * CONTENT))
+    assert len(node.offers(node.pull(0.4, "a", status=PullStatus.START))) == 2
 
 
 def test_late_events_of_a_read_given_up_are_ignored() -> None:

@@ -65,6 +65,7 @@ START = PullPieces(TASK, PEER, PullStatus.START, PullResult.INVALID)
 AFTER_PIECE_2 = PullPieces(
     TASK, PEER, PullStatus.RUNNING, PullResult.SEMI_SUCCESS, CDN, PieceIndex(2), 4 * MIB
 )
+IN_ORDER = PullPieces(TASK, PEER, PullStatus.START, PullResult.INVALID, wanted=PieceIndex(7))
 REPORT = ReportPiece(TASK, PEER, CDN, PieceIndex(2), 4 * MIB)
 BAD_MD5 = ReportPieceError(
     TASK,
@@ -184,6 +185,15 @@ def test_our_extensions_travel_where_v1_programs_ignore_them():
     reporting = ReportPiece(TASK, PEER, CDN, PieceIndex(0), MIB, digest)
     assert encode_request(reporting).target.endswith(f"pieceRange=0-1048575&digest={digest}")
     assert received(encode_request(reporting)) == reporting
+    assert encode_request(IN_ORDER).target.endswith(f"&taskId={TASK}&wanted=7")
+    assert received(encode_request(IN_ORDER)) == IN_ORDER
+
+
+@pytest.mark.parametrize("wanted", ["-1", "x", "", "1" * 19])
+def test_a_piece_that_nobody_can_want(wanted: str):
+    call = get(f"{encode_request(START).target}&wanted={wanted}")
+    with pytest.raises(CallError, match="expected the number of a piece"):
+        received(call)
 
 
 SHA = DigestForm.SHA256
@@ -252,7 +262,7 @@ RECORDED_REPLIES: list[tuple[Request, Reply, bytes]] = [
     (
         BAD_MD5,
         Refused(Code.BAD_PARAMETER, "a&b<c>"),
-        b'{"code":501,"msg":"a\\u0026b\\u003cc\\u003e"}\n',
+        b'{"code":501,"msg":"a&b<c>"}\n',
     ),
 ]
 
@@ -263,6 +273,14 @@ def test_recorded_replies_both_ways(request_: Request, reply: Reply, body: bytes
     assert (status, encoded) == (200, body)
     assert content_type == ("application/json" if body else "text/plain")
     assert decode_reply(request_, status, body) == reply
+
+
+def test_a_recorded_offer_of_a_url_keeps_its_ampersand():
+    url = "http://127.0.0.1:9000/f/9000000?a=1&b=2"
+    offer = PieceOffer(PieceIndex(0), CDN, "127.0.0.1", 8001, url, 4 * MIB)
+    body = encode_reply(START, PiecesOffered((offer,)))[2]
+    assert b'"path":"http://127.0.0.1:9000/f/9000000?a=1&b=2","downLink":0}' in body
+    assert decode_reply(START, 200, body) == PiecesOffered((offer,))
 
 
 def test_a_call_that_could_not_be_read_is_answered_all_the_same():

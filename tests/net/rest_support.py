@@ -71,6 +71,15 @@ class Caller:
                     return found
                 await trio.sleep(0.02)
 
+    async def settled(self, task: str) -> Any:
+        """Return a task once its copy is complete or has failed."""
+        with trio.fail_after(20):
+            while True:
+                found = await self.get(f"/api/v1/tasks/{task}")
+                if found["cdnStatus"] not in ("WAITING", "RUNNING"):
+                    return found
+                await trio.sleep(0.02)
+
 
 @asynccontextmanager
 async def calling(

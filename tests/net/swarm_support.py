@@ -11,9 +11,10 @@ import trio
 
 from damselfly.engine.config import SupernodeConfig
 from damselfly.engine.effects import Milestone, NodeAddress
-from damselfly.net.fetch import FetchRequest, Outcome, Pattern, Progress, fetch
+from damselfly.net.fetch import fetch
 from damselfly.net.http import HttpPool
 from damselfly.net.pacing import Bandwidth
+from damselfly.net.request import FetchRequest, Outcome, Pattern, Progress
 from damselfly.net.supernode import SupernodeAddress, SupernodeSettings, serve_supernode
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ async def running_supernode(
     *,
     at: SupernodeAddress | None = None,
     bandwidth: Bandwidth | None = None,
+    profiles: bool = False,
     **config: object,
 ) -> AsyncGenerator[SupernodeAddress]:
     """Run a supernode, on the ports of an earlier one if ``at`` says so."""
@@ -58,6 +60,7 @@ async def running_supernode(
         paranoid=True,
         engine=SupernodeConfig(**config),  # pyright: ignore[reportArgumentType]
         bandwidth=bandwidth or Bandwidth(),
+        profiles=profiles,
     )
     async with trio.open_nursery() as nursery:
         yield await nursery.start(serve_supernode, settings)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import random
+import socket
+import threading
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from damselfly.net.fetch import Outcome
+    from damselfly.net.request import Outcome
     from damselfly.net.supernode import SupernodeAddress
 
 PIECE = (1 << 20) - 5
@@ -358,6 +360,34 @@ async def test_dead_origins_do_not_hold_up_a_good_one(tmp_path: Path) -> None:
                 await until(lambda: all(origin.requests(path) for path in dead))
                 outcome = await get(request(tmp_path, origin.url("/good"), "good", node))
             nursery.cancel_scope.cancel()
+    assert outcome.code is FailCode.SUCCESS
+    assert outcome.progress.from_supernode == len(DATA)
+
+
+async def test_names_that_nobody_can_look_up_hold_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_up, go_on, asked = socket.getaddrinfo, threading.Event(), list[object]()
+
+    def slowly(host: str | bytes, port: int, *args: Any) -> Any:
+        is_main = threading.current_thread() is threading.main_thread()  # it asks for addresses
+        if "invalid" in str(host) and not is_main:
+            asked.append(host)
+            assert go_on.wait(60)
+        return look_up(host, port, *args)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+    names = [f"http://n{number}.invalid/f" for number in range(60)]
+    with OriginServer() as origin:
+        origin.put("/f", DATA)
+        url = origin.url("/f").replace("127.0.0.1", "localhost")
+        async with running_supernode(tmp_path / "sn") as node, trio.open_nursery() as nursery:
+            for number, name in enumerate(names):
+                nursery.start_soon(get, request(tmp_path, name, f"n{number}", node))
+            await until(lambda: len(asked) == len(names))
+            outcome = await get(request(tmp_path, url, "a", node))
+            nursery.cancel_scope.cancel()
+            go_on.set()
     assert outcome.code is FailCode.SUCCESS
     assert outcome.progress.from_supernode == len(DATA)
 

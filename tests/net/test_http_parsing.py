@@ -56,6 +56,20 @@ def test_a_plain_request_comes_with_its_raw_target_and_lower_case_names() -> Non
     assert requests[0].header("absent") is None
 
 
+def test_headers_are_those_of_each_request_by_itself() -> None:
+    first, second = (
+        b"GET /a HTTP/1.1\r\nHost: h\r\nA: 1\r\n\r\n",
+        b"GET /b HTTP/1.1\r\nHost: h\r\n\r\n",
+    )
+    closing = b"GET /c HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+    requests, rejected = read(first + second + first + closing)
+    assert rejected is None
+    assert [request.header("a") for request in requests] == ["1", None, "1", None]
+    sizes = [request.head_bytes for request in requests]
+    assert sizes[:3] == [len(first), len(second), len(first)]
+    assert abs(sizes[3] - len(closing)) <= 2
+
+
 @pytest.mark.parametrize("request_bytes", [POST, CHUNKED])
 def test_a_body_is_part_of_the_request(request_bytes: bytes) -> None:
     requests, rejected = read(request_bytes)

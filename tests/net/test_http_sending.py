@@ -6,6 +6,8 @@ import hashlib
 import os
 import random
 import socket
+from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,12 +23,15 @@ from damselfly.net.http import (
 )
 from damselfly.net.http.sending import send_response
 from damselfly.net.http.timed import TimedSocket
+from damselfly.net.pacing import bucket, pace_of
 
 from .http_support import GET, RawClient, ask, serving
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
+
+    from trio.testing import MockClock
 
 MIB = 1 << 20
 SIZE = 9 * MIB + 12345
@@ -244,6 +249,41 @@ async def test_pacing_is_asked_before_each_chunk(fd: int) -> None:
         assert (await ask(port))[2] == b"head" + CONTENT[: 2 * MIB]
     assert max(asked) <= 256 << 10
     assert sum(asked) >= 2 * MIB + 4
+
+
+class Clocked(TimedSocket):
+    """Stands in for a socket that takes everything at once, since time is virtual here."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[float, int]] = [(trio.current_time(), 0)]
+
+    async def send(self, data: bytes | memoryview, timeout_s: float) -> int:
+        assert timeout_s == 5
+        self.sent.append((trio.current_time(), len(data)))
+        return len(data)
+
+    @property
+    def longest_silence_s(self) -> float:
+        return max(later - sooner for (sooner, _), (later, _) in pairwise(self.sent))
+
+
+@pytest.mark.parametrize(
+    ("streams", "rate", "size"), [(300, MIB, 100_000), (40, 200_000, 400_000), (2, 10 * MIB, SIZE)]
+)
+async def test_many_that_share_a_low_limit_all_move_all_the_time(
+    streams: int, rate: int, size: int, autojump_clock: MockClock
+) -> None:
+    assert autojump_clock.autojump_threshold == 0, "time is virtual here"
+    pace, sockets = pace_of(bucket(rate)), [Clocked() for _ in range(streams)]
+    response = HttpResponse(200, (bytes(size),), pace=pace)
+    async with trio.open_nursery() as nursery:
+        for sock in sockets:
+            sent = partial(send_response, timeout_s=5, head_only=False)
+            nursery.start_soon(sent, sock, b"head", response)
+    took_s = trio.current_time() - sockets[0].sent[0][0]
+    assert took_s == pytest.approx(streams * size / rate, rel=0.06)
+    assert max(sock.longest_silence_s for sock in sockets) < 8, "v1 and ours give up after 10 s"
+    assert max(count for sock in sockets for _, count in sock.sent) <= 256 << 10
 
 
 async def test_while_pacing_holds_nothing_is_sent(fd: int) -> None:

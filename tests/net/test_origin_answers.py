@@ -211,6 +211,7 @@ async def test_the_users_headers_are_sent(
 ) -> None:
     origin.put("/file", DATA)
     headers = ("X-One:1", "x-two :  a:b ", "X-Empty:", "Content-Length: 5", "X-Name: J\u00fcrgen")
+    headers += ("what an old dfget cut off at a comma",)
     await read(reader, effect(origin.url("/file"), headers=headers), disk)
     (request,) = origin.requests("/file")
     assert request.headers["x-one"] == "1"
@@ -219,9 +220,7 @@ async def test_the_users_headers_are_sent(
     assert not {"x-empty", "content-length"} & request.headers.keys()
 
 
-@pytest.mark.parametrize(
-    "line", ["secret", ":secret", "a b:secret", "X:secret\r\nY:1", "X:\0secret"]
-)
+@pytest.mark.parametrize("line", [":secret", "a b:secret", "X:secret\r\nY:1", "X:\0secret"])
 async def test_a_malformed_header_is_told_without_its_value(
     origin: OriginServer, reader: OriginReader, disk: Disk, line: str
 ) -> None:

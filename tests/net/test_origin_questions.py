@@ -92,7 +92,7 @@ async def test_who_cannot_be_asked_says_nothing() -> None:
         url = origin.url("/f")
     async with OriginReader() as reader:
         assert await reader.check(question(url, '"v1"')) is Freshness.UNKNOWN
-        bad = question(url, '"v1"', headers=("no colon",))
+        bad = question(url, '"v1"', headers=("no name:1",))
         assert await reader.check(bad) is Freshness.UNKNOWN
     async with raw_origin(b"garbage\r\n\r\n") as url, OriginReader() as reader:
         assert await reader.check(question(url, '"v1"')) is Freshness.UNKNOWN

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -26,7 +27,8 @@ from damselfly.net.peer_launch import (
     ensure_peer_server,
 )
 from damselfly.net.peer_meta import FileLock, HostMeta, WorkHome
-from damselfly.net.peer_spawn import PeerLaunch, ServerStart
+from damselfly.net.peer_spawn import PeerLaunch, ServerStart, start_early
+from damselfly.net.request import FetchRequest, Pattern
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -341,6 +343,19 @@ async def test_an_early_start_that_nobody_uses_leaves_nothing(launch: PeerLaunch
     lock = launch.start_lock
     assert lock.try_acquire()
     lock.release()
+
+
+async def test_only_a_download_that_will_serve_starts_early(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        node = NodeAddress("127.0.0.1", listener.getsockname()[1])
+        wanted = FetchRequest("http://h/f", tmp_path / "f", tmp_path / "home", "1-1", (node,))
+        early = start_early(wanted)
+        assert early is not None
+        with early:
+            assert early.launch.ip == "127.0.0.1"
+        for nothing in (replace(wanted, pattern=Pattern.CDN), replace(wanted, nodes=())):
+            assert start_early(nothing) is None
+    assert start_early(wanted) is None, "nobody says which address is this host's"
 
 
 def test_an_early_start_that_fails_is_none(launch: PeerLaunch, tmp_path: Path) -> None:

@@ -437,6 +437,18 @@ async def test_a_finished_download_expires_and_its_supernode_is_told(tmp_path: P
     ]
 
 
+async def test_what_a_v1_dfget_left_goes_with_its_download(tmp_path: Path) -> None:
+    data, name = tmp_path / "data", "f-12-1795450898.031"
+    data.mkdir()
+    for left in (name, f"{name}.service", "busy.service", "notes.txt"):
+        (data / left).write_bytes(CONTENT)
+    async with serving(tmp_path, survey_s=0.05, expire_s=0) as peer:
+        for finished in (name, "busy.service", "notes.txt"):
+            await peer.get(f"/client/finish?taskFileName={finished}&taskID=abc&cid=c1&superNode=")
+        await eventually("all are forgotten", lambda: not list(data.glob("f-*")))
+    assert sorted(os.listdir(data)) == ["busy.service", "notes.txt"]
+
+
 async def test_a_supernode_that_is_gone_keeps_nothing_from_expiring(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -205,7 +205,7 @@ def test_names_that_cannot_be_a_file_are_told_early(tmp_path: Path, store: Piece
         tmp_path: "is a directory: give the name of a file",
         tmp_path / "link": "is a directory: give the name of a file",
         tmp_path / "pipe": "is not an ordinary file",
-        tmp_path / "file" / "below": "Not a directory|File exists",
+        tmp_path / "file" / "below": "file is no directory",
         tmp_path / ("n" * 256): "File name too long",
     }.items():
         with pytest.raises(PublishError, match=reason):

@@ -40,12 +40,19 @@ ROUTES = [
     ("DELETE", "/preheats/{}"),
     ("POST", "/peer/network"),
     ("POST", "/peer/heartbeat"),
+    ("POST", "/peer/registry"),
+    ("POST", "/task/metrics"),
+    ("GET", "/peer/task"),
+    ("GET", "/peer/piece/suc"),
+    ("GET", "/peer/piece/error"),
+    ("GET", "/peer/service/down"),
 ]
 KEYS = (
     "IP", "hostName", "port", "version", "cID", "rawURL", "taskURL", "md5", "identifier", "path",
     "headers", "dfdaemon", "callSystem", "filter", "taskId", "fileLength", "peerID", "supernodeIP",
     "dstPID", "dfgetTaskStatus", "pieceResult", "pieceRange", "clientID", "pieceStatus", "srcCid",
-    "dstIp", "realMd5", "expectedMd5", "errorType", "type", "url", "TYPE", "Url",
+    "dstIp", "realMd5", "expectedMd5", "errorType", "type", "url", "TYPE", "Url", "rootCAs",
+    "superNodeIp", "duration", "success",
 )  # fmt: skip
 WORDS = (
     "", "10.0.0.1", "h", "a b", "/p", "image", "file", "SUCCESS", "FAILED", "SEMISUC", "INVALID",
@@ -69,8 +76,30 @@ VALUES = st.one_of(
 )
 OBJECTS = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=8)
 QUERIES = st.dictionaries(
-    st.sampled_from(("pageNum", "pageSize", "sortDirect", "full", "num", "clientID", "x")),
-    st.one_of(st.integers(-1, 1 << 70).map(str), st.sampled_from(("", "x", "ASC", "true", "\n"))),
+    st.sampled_from(
+        (
+            "pageNum",
+            "pageSize",
+            "sortDirect",
+            "full",
+            "num",
+            "clientID",
+            "x",
+            "taskId",
+            "srcCid",
+            "cid",
+            "dstCid",
+            "range",
+            "pieceRange",
+            "status",
+            "result",
+            "digest",
+        )
+    ),
+    st.one_of(
+        st.integers(-1, 1 << 70).map(str),
+        st.sampled_from(("", "x", "ASC", "true", "\n", TASK, "0-1048575", "700", "701", "503")),
+    ),
     max_size=3,
 )
 

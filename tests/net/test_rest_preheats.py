@@ -43,10 +43,10 @@ async def test_a_preheated_file_costs_the_origin_nothing_more(tmp_path: Path) ->
         async with calling(tmp_path / "sn") as call:
             headers = {"X-Token": "t"}
             name = await preheat(
-                call, origin.url("/f?v=1&sig=2"), filter="sig&x", identifier="i", headers=headers
+                call, origin.url("/f?v=1&cut=2"), filter="cut&x", identifier="i", headers=headers
             )
             listed = await call("GET", "/preheats")
-            assert b'/f?v=1&sig=2","Type":"file","Filter":"sig&x"' in listed.body, "& as it is"
+            assert b'/f?v=1&cut=2","Type":"file","Filter":"cut&x"' in listed.body, "& as it is"
             assert name == task_id(origin.url("/f?v=1"), identifier="i")
             ended = await call.ended(name)
             assert list(ended) == ["ID", "finishTime", "startTime", "status"]
@@ -56,10 +56,10 @@ async def test_a_preheated_file_costs_the_origin_nothing_more(tmp_path: Path) ->
             before = origin.bytes_sent("/f"), len(origin.requests("/f"))
             wanted = request(
                 tmp_path,
-                origin.url("/f?v=1&sig=3"),
+                origin.url("/f?v=1&cut=3"),
                 "a",
                 call.node,
-                dropped=("sig",),
+                dropped=("cut",),
                 identifier="i",
             )
             outcome = await get(wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from random import Random
@@ -19,6 +20,7 @@ from damselfly.net.origin import OriginReader
 from damselfly.net.supernode import SupernodeAddress, outward_ip
 
 from ..origin_server import OriginServer
+from .rest_support import calling, registration
 from .swarm_support import Notes, get, request, running_supernode, stats_of
 
 if TYPE_CHECKING:
@@ -259,6 +261,41 @@ async def test_strangers_pull_in_vain(tmp_path: Path) -> None:
         assert (status, json.loads(answer)["code"]) == (200, 502)
 
 
+async def test_a_v1_client_behind_ours_gets_the_md5_of_the_content(tmp_path: Path) -> None:
+    with OriginServer() as origin:
+        origin.put("/f", DATA)
+        async with calling(tmp_path / "sn") as v1:
+            await get(request(tmp_path, origin.url("/f"), "ours", v1.node))
+            cid = "127.0.0.1-1-1.000"
+            body = registration(origin.url("/f"), cid)
+            task = (await v1("POST", "/peer/registry", body)).json["data"]["taskId"]
+            pull = f"/peer/task?srcCid={cid}&taskId={task}&dstCid=&range=&result=502&status=700"
+            reported: set[str] = set()
+            while (reply := await v1.get(pull))["code"] == 601:
+                fresh = [o["range"] for o in reply["data"] if o["range"] not in reported]
+                for piece in fresh:
+                    done = f"/peer/piece/suc?taskId={task}&cid={cid}&dstCid=&pieceRange={piece}"
+                    assert await v1.get(done) == {"code": 611}
+                reported |= set(fresh)
+        assert origin.bytes_sent("/f") == len(DATA)
+    assert len(reported) == 5
+    assert reply == {
+        "code": 600,
+        "data": {"fileLength": len(DATA) + 25, "md5": hashlib.md5(DATA).hexdigest()},
+    }
+
+
+async def test_what_an_old_dfget_cuts_off_a_header_is_dropped(tmp_path: Path) -> None:
+    with OriginServer() as origin:
+        origin.put("/f", DATA)
+        async with calling(tmp_path / "sn") as v1:
+            lines = ["X-Foo: 1", "2"]  # dfget 0.4.0 --header 'X-Foo: 1,2'
+            body = registration(origin.url("/f"), "127.0.0.1-1-1.000", headers=lines)
+            task = (await v1("POST", "/peer/registry", body)).json["data"]["taskId"]
+            assert (await v1.settled(task))["cdnStatus"] == "SUCCESS"
+        assert origin.requests("/f")[0].headers["x-foo"] == "1"
+
+
 async def test_the_download_port_gives_ranges_of_the_wrapped_file(tmp_path: Path) -> None:
     with OriginServer() as origin:
         origin.put("/f", DATA)
@@ -281,7 +318,16 @@ async def test_the_download_port_gives_ranges_of_the_wrapped_file(tmp_path: Path
             status, _, part = await fetched(path, ("Range", "bytes=4194304-99999999"))
             assert (status, part) == (206, whole[4194304:])
             assert (await fetched(path, ("Range", "bytes=99999990-99999999")))[0] == 416
-            assert (await fetched(path, ("Range", "nonsense")))[0] == 400
+            for asked, expected in (("0-0", whole[:1]), ("-7", whole[-7:]), ("5-", whole[5:])):
+                status, _, part = await fetched(path, ("Range", f"bytes={asked}"))
+                assert (status, part) == (206, expected), asked
+            for asked in ("nonsense", "bytes=-", "bytes=a-b", "bytes=0-1,5-6", "lines=0-1"):
+                assert (await fetched(path, ("Range", asked)))[0] == 400, asked
+            for asked in ("5-4", "-0", "5000025-"):
+                assert (await fetched(path, ("Range", f"bytes={asked}")))[0] == 416, asked
+            elsewhere = f"/download/{outcome.task[:2]}x/{outcome.task}"
+            assert (await fetched(elsewhere))[0] == 404
+            assert (await fetched(f"/download/../download/{path[10:]}"))[0] == 404
             assert (await fetched("/download/000/" + "0" * 64))[0] == 404
             assert (await fetched("/etc/passwd"))[0] == 404
             assert (await fetched(path, method="POST"))[0] == 405

@@ -12,12 +12,20 @@ from damselfly.engine.effects import (
     DropPiece,
     FetchPiece,
     ForgetTask,
+    HashCopy,
     HashPiece,
     KeepPiece,
     Publish,
     ReadOrigin,
 )
-from damselfly.engine.events import Dropped, OriginFailed, Published, Requested, Started
+from damselfly.engine.events import (
+    CopyHashed,
+    Dropped,
+    OriginFailed,
+    Published,
+    Requested,
+    Started,
+)
 from damselfly.engine.ids import FetchId, PeerId, PieceIndex, TaskId
 from damselfly.engine.messages import PieceOffer
 from damselfly.engine.piece import Digest
@@ -130,6 +138,13 @@ def test_a_supernode_hashes_pieces_for_old_clients() -> None:
     (event,) = play(swarm, swarm.supernode.node, acts)
     assert (event.task, event.piece) == (task, PIECE)
     assert CONTENT.digest(PIECE, Digest("md5:")) == f"md5:{event.md5}"
+
+
+def test_a_supernode_hashes_its_copy_for_old_clients() -> None:
+    task = TaskId("t")
+    acts = [HashCopy(task, CONTENT.length)]
+    swarm = Swarm(SCENARIO)
+    assert play(swarm, swarm.supernode.node, acts) == [CopyHashed(task, CONTENT.md5)]
 
 
 def test_an_origin_that_changed_is_told_to_the_engine() -> None:

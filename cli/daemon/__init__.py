@@ -1,0 +1,1 @@
+"""What dfdaemon is told and what it can do besides serving; ``cli/dfdaemon.py`` is the program."""

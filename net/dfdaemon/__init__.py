@@ -1,0 +1,1 @@
+"""dfdaemon: lets container engines and other HTTP clients pull through the swarm."""
