@@ -7,7 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from . import bench_dfdaemon, bench_engine, bench_fetch, bench_hosts, bench_rpc, bench_sim
+from . import (
+    bench_dfdaemon,
+    bench_engine,
+    bench_fetch,
+    bench_hosts,
+    bench_published,
+    bench_rpc,
+    bench_sim,
+)
 from .machine import Missing, settle, this_machine
 from .results import FOLDER, Result, keep
 
@@ -22,6 +30,7 @@ _FULL: Final[dict[str, Callable[[], Result]]] = {
     "sim": bench_sim.measure,
     "hosts": bench_hosts.measure,
     "hosts-unshaped": partial(bench_hosts.measure, bench_hosts.UNSHAPED, "hosts-unshaped"),
+    "published": bench_published.measure,
 }
 _QUICK: Final[dict[str, Callable[[], Result]]] = {
     "fetch": partial(bench_fetch.measure, bench_fetch.QUICK),
@@ -30,11 +39,14 @@ _QUICK: Final[dict[str, Callable[[], Result]]] = {
     "engine": partial(bench_engine.measure, bench_engine.QUICK),
     "sim": partial(bench_sim.measure, bench_sim.QUICK),
     "hosts": partial(bench_hosts.measure, bench_hosts.QUICK),
+    "published": partial(bench_published.measure, bench_published.QUICK),
 }
+_ONLY_NAMED: Final = ("published",)
+"""Too long to be run with all others."""
 
 
 def main() -> None:
-    """Run the benchmarks that are named, or all."""
+    """Run the benchmarks that are named, or all that are short."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=f"{', '.join(_FULL)}")
     parser.add_argument(
@@ -56,7 +68,7 @@ def main() -> None:
     print(f"{machine}\n", flush=True)
     benchmarks = _QUICK if flags.quick else _FULL
     results: list[Result] = []
-    for name in flags.names or benchmarks:
+    for name in flags.names or [name for name in benchmarks if name not in _ONLY_NAMED]:
         try:
             result = benchmarks[name]()
         except Missing as missing:

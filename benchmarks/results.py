@@ -63,16 +63,16 @@ class Spread:
 
 def keep(results: Sequence[Result], machine: Machine, folder: Path) -> None:
     """Write each table into ``README.md`` and one line of figures behind ``results.jsonl``."""
-    date, commit = time.strftime("%Y-%m-%d"), _commit()
+    date, version = time.strftime("%Y-%m-%d"), commit()
     readme = folder / "README.md"
     text = readme.read_text()
     for result in results:
-        origin = f"`python -m benchmarks {result.name}`, {date}, commit {commit}; {machine}."
+        origin = f"`python -m benchmarks {result.name}`, {date}, commit {version}; {machine}."
         text = put_between_marks(text, result.name, f"{result}\n\n{origin}")
     readme.write_text(text)
     line = {
         "date": date,
-        "commit": commit,
+        "commit": version,
         "machine": asdict(machine),
         "figures": {
             result.name: {what: float(f"{value:.4g}") for what, value in result.figures.items()}
@@ -102,10 +102,11 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
     return f"| {' | '.join((first, *rest))} |"
 
 
-def _commit() -> str:
-    commit = _git("rev-parse", "--short", "HEAD") or "unknown"
+def commit() -> str:
+    """Return which version this is, and whether it was changed since."""
+    name = _git("rev-parse", "--short", "HEAD") or "unknown"
     is_changed = _git("status", "--porcelain", "--", ".", ":!benchmarks")
-    return f"{commit}, with changes" if is_changed else commit
+    return f"{name}, with changes" if is_changed else name
 
 
 def _git(*arguments: str) -> str:

@@ -44,8 +44,8 @@ class DfgetChoice:
 class SupernodeChoice:
     """What flags, environment and file say about a supernode; what is left out, nobody said.
 
-    ``engine``, ``bandwidth`` and ``log`` hold fields of a ``SupernodeConfig``, a ``Bandwidth`` and
-    a ``LogConfig``.
+    ``engine``, ``bandwidth``, ``trace`` and ``log`` hold fields of a ``SupernodeConfig``, a
+    ``Bandwidth``, ``TraceLimits`` and a ``LogConfig``.
     """
 
     port: int = 8002
@@ -53,9 +53,11 @@ class SupernodeChoice:
     home_dir: str = ""
     advertise_ip: str = ""
     profiler: bool = False
+    record_dir: str = ""
     debug: bool = False
     engine: Mapping[str, object] = field(default_factory=dict[str, object])
     bandwidth: Mapping[str, object] = field(default_factory=dict[str, object])
+    trace: Mapping[str, object] = field(default_factory=dict[str, object])
     log: Mapping[str, object] = field(default_factory=dict[str, object])
 
 

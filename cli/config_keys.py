@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from ..engine.config import CdnPattern
 from ..engine.errors import ConfigError
 from ..engine.piece import PieceSizePolicy
+from ..engine.rules import POLICY_NAMES, check_policy
 from .units import parse_v1_rate, parse_v1_size
 from .values import (
     parse_amount,
@@ -103,6 +104,12 @@ def parse_policy(text: str) -> PieceSizePolicy:
     return PieceSizePolicy(text)
 
 
+def parse_scheduling(text: str) -> str:
+    """Return the name of a policy of scheduling; raises ``ConfigError``."""
+    check_policy(text)
+    return text
+
+
 def parse_cdn_pattern(text: str) -> CdnPattern:
     """Return the CDN pattern of this name; raises ``ConfigError``."""
     known = [pattern.value for pattern in CdnPattern]
@@ -172,6 +179,8 @@ SUPERNODE_KEYS: Final = Keys(
         Key("base.pieceSizePolicy", "engine.piece_size_policy", parse_policy, "adaptive",
             "dragonfly: 4 MB and more, as 1.0.6 cuts files; adaptive: smaller pieces of small"
             " files"),
+        Key("base.policy", "engine.policy", parse_scheduling, "damselfly", "who decides what moves"
+            f" next: {', '.join(POLICY_NAMES)}", "policy"),
         Key("base.peerUpLimit", "engine.up_slots", parse_count, "2", "pieces that a peer uploads at"
             " a time", "up_limit"),
         Key("base.peerDownLimit", "engine.down_slots", parse_count, "2", "pieces that a peer"
@@ -205,6 +214,12 @@ SUPERNODE_KEYS: Final = Keys(
             " use that go when space gets short"),
         Key("base.IntervalThreshold", "engine.interval_threshold_s", parse_duration, "2h", "copies"
             " used regularly are kept for their interval and so long"),
+        Key("base.recordDir", "record_dir", str, '""', "a trace of all decisions goes to this"
+            " directory; empty: none is written", "record"),
+        Key("base.recordFileSize", "trace.file_bytes", parse_v1_size, "64MB", "a file of the trace"
+            " is followed by another when it has so much", "record_size"),
+        Key("base.recordFiles", "trace.files", parse_count, "8", "files of traces in that"
+            " directory; the oldest go", "record_files"),
         Key("base.enableProfiler", "profiler", parse_switch, "false", "have /debug/pprof on the"
             " control port", "profiler", Shape.SWITCH),
         Key("base.debug", "debug", parse_switch, "false", "log more, and enableProfiler", "debug",

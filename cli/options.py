@@ -5,9 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from ..engine.rules import POLICY_NAMES
 from .command import Command, Option
-from .config_keys import COPIES_IN_REPO, NO_POOL, parse_bandwidth, parse_cdn_pattern
-from .units import parse_v1_rate
+from .config_keys import (
+    COPIES_IN_REPO,
+    NO_POOL,
+    parse_bandwidth,
+    parse_cdn_pattern,
+    parse_scheduling,
+)
+from .units import parse_v1_rate, parse_v1_size
 from .values import (
     WeightedNode,
     parse_count,
@@ -264,6 +271,7 @@ class SupernodeFlags:
     download_port: int | None = None
     advertise_ip: str = ""
     cdn_pattern: CdnPattern | None = None
+    policy: str | None = None
     up_limit: int | None = None
     down_limit: int | None = None
     max_bandwidth: int | None = None
@@ -275,6 +283,8 @@ class SupernodeFlags:
     peer_gc_delay: float | None = None
     config: str = ""
     record: str = ""
+    record_size: int | None = None
+    record_files: int | None = None
     profiler: bool | None = None
     debug: bool | None = None
     verbose: bool = False
@@ -307,6 +317,13 @@ SUPERNODE_OPTIONS: Final = (
         parse=parse_cdn_pattern,
         words=("local", "source"),
     ),
+    Option(
+        "policy",
+        "who decides what moves next (default: damselfly)",
+        "NAME",
+        parse=parse_scheduling,
+        words=POLICY_NAMES,
+    ),
     Option("up-limit", "pieces a peer uploads at a time (default: 2)", "COUNT", parse=parse_count),
     Option(
         "down-limit", "pieces a peer downloads at a time (default: 2)", "COUNT", parse=parse_count
@@ -331,6 +348,18 @@ SUPERNODE_OPTIONS: Final = (
     _duration("peer-gc-delay", "a silent peer is remembered", "3m"),
     Option("config", "settings (default: /etc/dragonfly/supernode.yml if it exists)", "FILE"),
     Option("record", "write a trace of all decisions to this directory", "DIR"),
+    Option(
+        "record-size",
+        "a file of the trace is followed by another when it has so much (default: 64MB)",
+        "SIZE",
+        parse=parse_v1_size,
+    ),
+    Option(
+        "record-files",
+        "files of traces in that directory; the oldest go (default: 8)",
+        "COUNT",
+        parse=parse_count,
+    ),
     Option("profiler", "have /debug/pprof on the control port"),
     Option("debug", "log more, and --profiler", short="D"),
     _VERBOSE,

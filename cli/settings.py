@@ -175,6 +175,7 @@ def supernode_settings(
 ) -> SupernodeSettings:
     """Return how the supernode is to run; raises ``ConfigError``."""
     from ..net.pacing import Bandwidth
+    from ..net.recorder import TraceLimits
     from ..net.supernode import SupernodeSettings
 
     return SupernodeSettings(
@@ -182,7 +183,8 @@ def supernode_settings(
         port=chosen.port,
         download_port=chosen.download_port,
         advertise_ip=chosen.advertise_ip,
-        record_dir=absolute(flags.record) if flags.record else None,
+        record_dir=absolute(chosen.record_dir) if chosen.record_dir else None,
+        trace=replace(TraceLimits(), **chosen.trace),
         engine=replace(SupernodeConfig(), **chosen.engine),
         bandwidth=replace(Bandwidth(), **chosen.bandwidth),
         profiles=chosen.profiler or chosen.debug,

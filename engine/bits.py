@@ -6,11 +6,13 @@ Python possible (performance 3.3).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from random import Random
+
+_FEW: Final = 6
 
 
 def lowest(mask: int) -> int:
@@ -21,12 +23,26 @@ def lowest(mask: int) -> int:
 def draw(mask: int, rng: Random) -> int:
     """Return some number in a set that is not empty.
 
-    The draw picks a place and takes the next member above it, so members behind gaps are
-    likelier; schedulers need variety, not fairness.
+    In sets of more than a few, the draw picks a place and takes the next member above it, so
+    members behind gaps are likelier: variety, at the price of one draw.
     """
-    place = int(rng.random() * mask.bit_length())
-    above = mask >> place
-    return place + (above & -above).bit_length() - 1
+    count = mask.bit_count()
+    if count > _FEW:
+        place = int(rng.random() * mask.bit_length())
+        above = mask >> place
+        return place + (above & -above).bit_length() - 1
+    for _ in range(int(rng.random() * count) if count > 1 else 0):
+        mask &= mask - 1
+    return (mask & -mask).bit_length() - 1
+
+
+def turn(mask: int, rng: Random) -> Iterator[int]:
+    """Yield the numbers in a set, ascending from one that is drawn, then the others."""
+    if mask:
+        first = draw(mask, rng)
+        above = mask >> first << first
+        yield from each(above)
+        yield from each(mask ^ above)
 
 
 def each(mask: int) -> Iterator[int]:

@@ -298,7 +298,7 @@ class CdnCopy:
         self._failures += 1
         retries = self._config.origin_retries
         allowed = retries if self.piece_size else min(1, retries)
-        hopeless = event.failure.is_final or event.failure is OriginFailure.CHANGED
+        hopeless = event.is_final or event.failure is OriginFailure.CHANGED
         if hopeless or self._failures > allowed:
             self._give_up(event.fetch, event.failure, event.reason, event.status)
             return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .errors import ConfigError
 from .ids import range_of, task_id
 from .piece import PieceSizePolicy
+from .rules import MOST_DOWN_SLOTS, check_policy
 
 if TYPE_CHECKING:
     from .effects import NodeAddress
@@ -29,10 +30,11 @@ class SupernodeConfig:
     """Settings of a ``SupernodeEngine``.
 
     ``ip`` is where peers reach the supernode when a registration does not say by which name it
-    came.  Slots: pieces a peer may upload and download at once, and pieces the supernode itself
+    came.  Slots: pieces a usual peer may up- and download at once, and pieces the supernode itself
     may upload at once in one task; best about ``supernode rate / (peer rate / down_slots)``
     (performance 2.2, J).  ``rare_copies``: the supernode uploads only pieces of which peers have
-    at most so many copies.  ``hold_s``: how long a pull with nothing to do is held; v1 clients
+    at most so many copies.  ``policy`` names who decides what moves next (``policies``).
+    ``hold_s``: how long a pull with nothing to do is held; v1 clients
     give up after 5 s.
 
     Every ``gc_meta_interval_s``, for the first time after ``gc_initial_delay_s``, tasks that
@@ -55,6 +57,7 @@ class SupernodeConfig:
     down_slots: int = 2
     cdn_up_slots: int = 20
     rare_copies: int = 1
+    policy: str = "damselfly"
     hold_s: float = 2.0
     register_hold_s: float = 4.0
     peer_silence_s: float = 15.0
@@ -76,6 +79,7 @@ class SupernodeConfig:
     ban_after: int = 3
 
     def __post_init__(self) -> None:
+        check_policy(self.policy)
         for name in ("up_slots", "down_slots", "cdn_up_slots", "ban_after", "clean_ratio"):
             _at_least(name, getattr(self, name), 1)
         for name in ("rare_copies", "origin_retries", "young_gc_bytes", "full_gc_bytes"):
@@ -124,7 +128,7 @@ class DownloadConfig:
     root_cas: tuple[str, ...] = ()
     back_to_source: bool = True
     source_only: bool = False
-    down_slots: int = 4
+    down_slots: int = MOST_DOWN_SLOTS
     exchange_timeout_s: float = 5.0
     stall_timeout_s: float = 10.0
     wait_auth_s: float = 1.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
     from .ids import ExchangeId, FetchId, PieceIndex, TaskId
@@ -126,7 +126,13 @@ class OriginFailed:
     status: int = 0
     needed_bytes: int = 0
 
+    @property
+    def is_final(self) -> bool:
+        """Tell whether asking again soon cannot help; an origin in trouble may get over it."""
+        return self.failure.is_final and self.status not in _TROUBLE
 
+
+_TROUBLE: Final = (429, 500, 502, 503, 504)
 OriginEvent: TypeAlias = OriginOpened | OriginPieceStored | OriginEnded | OriginFailed
 
 

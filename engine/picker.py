@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from typing import TYPE_CHECKING
 
-from .bits import draw
+from .bits import draw, turn
 from .ids import PieceIndex
 
 if TYPE_CHECKING:
@@ -61,13 +61,9 @@ class Picker:
         raise AssertionError("a set of unknown pieces")
 
     def by_rarity(self, among: int, rng: Random) -> Iterator[PieceIndex]:
-        """Yield the pieces of a set, rarest first, in random order among equals."""
+        """Yield the pieces of a set, rarest first, from a random one on among equals."""
         for level in self._levels:
-            here = self._pieces[level] & among
-            while here:
-                piece = draw(here, rng)
-                here &= ~(1 << piece)
-                yield PieceIndex(piece)
+            yield from map(PieceIndex, turn(self._pieces[level] & among, rng))
 
     def check(self) -> None:
         """Assert that the sets agree with the counts."""

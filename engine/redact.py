@@ -32,8 +32,12 @@ _QUERY_SECRET: Final = re.compile(
 _TASK: Final = re.compile(r"(?:(?<=/)[0-9a-f]{3}/)?([0-9a-f]{64})")
 
 
+_MOST: Final = 1 << 16
+"""Secrets, and tasks, remembered at a time: URLs that are signed anew each time have no end."""
+
+
 class Redactor:
-    """Takes the secrets out of one recording; remembers them while it lives."""
+    """Takes the secrets out of one recording; remembers the newest of them while it lives."""
 
     def __init__(self) -> None:
         self._stand_ins: dict[str, str] = {}
@@ -67,7 +71,7 @@ class Redactor:
         for byte_range in ("", *ranges):
             real = task_id(wish.task_url, md5=md5, identifier=identifier, byte_range=byte_range)
             shown = task_id(redacted, md5=md5, identifier=identifier, byte_range=byte_range)
-            self._tasks[real] = shown
+            _remember(self._tasks, real, shown)
 
     def _stand_in(self, secret: str) -> str:
         if found := _STAND_IN.fullmatch(secret):
@@ -75,7 +79,7 @@ class Redactor:
             return secret
         if secret not in self._stand_ins:
             self._highest += 1
-            self._stand_ins[secret] = f"redacted-{self._highest}"
+            _remember(self._stand_ins, secret, f"redacted-{self._highest}")
         return self._stand_ins[secret]
 
     def _renamed(self, found: re.Match[str]) -> str:
@@ -83,3 +87,9 @@ class Redactor:
         if shown is None:
             return found[0]
         return shown if found[0] == found[1] else f"{shown[:3]}/{shown}"
+
+
+def _remember(known: dict[str, str], key: str, value: str) -> None:
+    if len(known) >= _MOST:
+        del known[next(iter(known))]
+    known[key] = value

@@ -1,9 +1,9 @@
 """Which piece from whom, by events: somebody begins to wait, or an uplink comes free.
 
 Policy (performance 2.3 and the rules closing 6): a freed uplink serves first whoever owns
-nothing, then whoever has least in flight; pieces rarest first; the least loaded parent; the
-supernode's own copy only for pieces that few peers have.  A member that reads the file in order
-has one of its next pieces in flight, and whatever is rarest beside it.
+nothing, then whoever has least in flight; the parent that would send fastest; the supernode's own
+copy only for pieces that few peers have.  In which order pieces go is for a ``PieceOrder`` to say;
+but a member that reads the file in order has one of its next pieces in flight beside that.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from __future__ import annotations
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .bits import draw, each, lowest
+from .bits import each, lowest, turn
 from .ids import PieceIndex
 
 if TYPE_CHECKING:
     from random import Random
 
-    from .swarm import Member, Swarm
+    from .members import Member
+    from .orders import PieceOrder
+    from .swarm import Swarm
 
 _MAX_TRIES: Final = 48
 """Members or pieces looked at for one decision; more finds little and costs a large swarm much."""
@@ -37,20 +39,21 @@ class Assignment(NamedTuple):
 
 
 class Scheduler:
-    """The default policy over one swarm.  It is asked; whoever asks marks what is decided."""
+    """Decides over one swarm by events.  It is asked; whoever asks marks what is decided."""
 
-    def __init__(self, swarm: Swarm, rare_copies: int, rng: Random) -> None:
-        self._swarm, self._rare_copies, self._rng = swarm, rare_copies, rng
+    holds_pulls = True
+    bans = True
 
-    def work_for(self, member: Member) -> Assignment | None:
+    def __init__(self, swarm: Swarm, order: PieceOrder, rare_copies: int, rng: Random) -> None:
+        self.swarm, self._order = swarm, order
+        self._rare_copies, self._rng = rare_copies, rng
+
+    def work_for(self, member: Member, now: float) -> Assignment | None:
         """Find a piece and a parent for a member that waits."""
-        swarm = self._swarm
+        swarm = self.swarm
         if member.level < 0 or not (missing := swarm.missing(member)):
             return None
-        free = 0
-        for members in swarm.by_uploads:
-            free |= members
-        free &= ~(1 << member.index | member.shunned)
+        free = swarm.uplinks.free & ~(1 << member.index | member.shunned)
         from_cdn = self._from_cdn(member, missing) if swarm.cdn_is_free else 0
         if free.bit_count() > _FEW_UPLINKS:
             return self._by_piece(member, missing, free, from_cdn)
@@ -65,27 +68,22 @@ class Scheduler:
 
     def taker_from(self, parent: Member | None) -> Assignment | None:
         """Find the most deprived waiting member for whom a free uplink has something."""
-        swarm = self._swarm
-        if parent is None:
-            if not swarm.cdn_is_free:
+        swarm = self.swarm
+        if parent is not None:
+            itself = 1 << parent.index
+            if parent.rank < 0 or not swarm.queued & ~itself:
                 return None
-            gives, itself = swarm.cdn_holds & swarm.picker.at_most(self._rare_copies), 0
-        else:
-            if not parent.holds or not swarm.is_free(parent):
-                return None
-            gives, itself = parent.holds, 1 << parent.index
-        tries = _MAX_TRIES
-        for level in swarm.waiting:
-            candidates = level & ~itself
-            while candidates and tries:
-                index = draw(candidates, self._rng)
-                candidates &= ~(1 << index)
-                tries -= 1
-                member = swarm.find(index)
-                wanted = swarm.missing(member) & gives
-                if wanted and not member.shunned & itself:
-                    return Assignment(member, self._choose(member, wanted), parent)
-        return None
+            return self._taker(parent, parent.holds, itself, swarm.queued)
+        if not swarm.queued or not swarm.cdn_is_free:
+            return None
+        gives = swarm.cdn_holds & swarm.picker.at_most(self._rare_copies)
+        if not gives:
+            return None
+        if not swarm.rules.servers:
+            return self._taker(None, gives, 0, swarm.queued)
+        # What goes to those who pass nothing on has to be sent once more.
+        found = self._taker(None, gives, 0, swarm.servers)
+        return found or self._taker(None, gives, 0, ~swarm.servers)
 
     def last_resort(self, member: Member) -> Assignment | None:
         """Find a piece for a member that has long had nothing to do, from the supernode.
@@ -93,7 +91,7 @@ class Scheduler:
         Copies in flight count as copies, so a piece on its way to peers that have died looks
         common although nobody holds it.
         """
-        swarm = self._swarm
+        swarm = self.swarm
         if member.fetching or not swarm.cdn_is_free:
             return None
         orphans = 0
@@ -101,15 +99,42 @@ class Scheduler:
             orphans |= (not swarm.holders[piece]) << piece
         if not orphans:
             return None
-        return Assignment(member, swarm.picker.rarest(orphans, self._rng), None)
+        return Assignment(member, self._order.first(orphans), None)
+
+    def reported(self, member: Member, *, from_cdn: bool, now: float) -> None:
+        """Nothing here depends on it: the swarm knows."""
+
+    def failed(self, member: Member) -> None:
+        """Nothing here depends on it."""
+
+    def left(self, member: Member) -> None:
+        """Nothing here depends on it."""
+
+    def _taker(
+        self, parent: Member | None, gives: int, itself: int, among: int
+    ) -> Assignment | None:
+        swarm, tries = self.swarm, _MAX_TRIES
+        for level in swarm.waiting:
+            if not level:
+                continue
+            for index in turn(level & among & ~itself, self._rng):
+                member = swarm.find(index)
+                wanted = swarm.missing(member) & gives
+                if wanted and not member.shunned & itself:
+                    return Assignment(member, self._choose(member, wanted), parent)
+                tries -= 1
+                if not tries:
+                    return None
+        return None
 
     def _by_piece(
         self, member: Member, missing: int, free: int, from_cdn: int
     ) -> Assignment | None:
-        tries = _MAX_TRIES
-        soon = map(PieceIndex, each(self._urgent(member, missing)))
-        for piece in chain(soon, self._swarm.picker.by_rarity(missing, self._rng)):
-            if self._swarm.holders[piece] & free:
+        tries, holders = _MAX_TRIES, self.swarm.holders
+        known = missing & ((1 << len(holders)) - 1)  # of the others nobody has a copy yet
+        soon = map(PieceIndex, each(self._urgent(member, known)))
+        for piece in chain(soon, self._order.each(known)):
+            if holders[piece] & free:
                 return Assignment(member, piece, self._parent(piece, free))
             if from_cdn >> piece & 1:
                 return Assignment(member, piece, None)
@@ -122,7 +147,7 @@ class Scheduler:
         """Return the piece of a set that is not empty that a member should take."""
         if urgent := self._urgent(member, among):
             return PieceIndex(lowest(urgent))
-        return self._swarm.picker.rarest(among, self._rng)
+        return self._order.first(among)
 
     def _urgent(self, member: Member, among: int) -> int:
         """Return what of a set a member that reads in order needs soon.
@@ -130,7 +155,7 @@ class Scheduler:
         Nothing if some of that is on its way and others are fetching, too: if all of them did so
         in order alone, they would have the same pieces, and nothing to give each other.
         """
-        swarm = self._swarm
+        swarm = self.swarm
         if member.wanted is None:
             return 0
         known = swarm.cdn_holds if swarm.all_pieces is None else swarm.all_pieces
@@ -143,22 +168,20 @@ class Scheduler:
 
     def _has_company(self, member: Member) -> bool:
         """Tell whether others, too, are fetching, judging by those who came first."""
-        first = islice(self._swarm.by_peer.values(), _MAX_TRIES)
-        return any(other is not member and not self._swarm.is_complete(other) for other in first)
+        first = islice(self.swarm.by_peer.values(), _MAX_TRIES)
+        return any(other is not member and not self.swarm.is_complete(other) for other in first)
 
     def _parent(self, piece: PieceIndex, free: int) -> Member | None:
-        """Return the holder with the fewest uploads, or none: the supernode gives it."""
-        holders = self._swarm.holders[piece] & free
-        if not holders:
-            return None
-        for members in self._swarm.by_uploads:
-            if here := members & holders:
-                return self._swarm.find(draw(here, self._rng))
-        raise AssertionError("a free uplink that is in no queue")
+        """Return the holder that would send fastest, or none: the supernode gives it."""
+        swarm = self.swarm
+        holders = swarm.holders[piece] & free
+        return swarm.find(swarm.uplinks.best(holders, self._rng)) if holders else None
 
     def _from_cdn(self, member: Member, missing: int) -> int:
         """Pieces the supernode may give: rare ones, and those this member can get nowhere else."""
-        swarm = self._swarm
+        swarm = self.swarm
+        if swarm.rules.servers and not member.serves and swarm.queued & swarm.servers:
+            return 0  # those who wait and pass on what they get go first
         held = missing & swarm.cdn_holds
         allowed = held & swarm.picker.at_most(self._rare_copies)
         if member.shunned:

@@ -149,8 +149,8 @@ class SourceReader:
     ) -> None:
         fetch = FetchId(next(self._ids))
         self._reads[fetch] = _Read(first, last)
-        end = None if last is None else (last + 1) * layout.content_size - 1
-        if end is not None and layout.length >= 0:
+        end = None if last is None or not layout.length else (last + 1) * layout.content_size - 1
+        if end is not None and layout.length > 0:
             end = min(end, layout.length - 1)
         out.append(
             ReadOrigin(
@@ -209,7 +209,7 @@ class SourceReader:
         retries = self._config.origin_retries
         # What never answered is likelier to be named wrongly than to be back in a moment.
         allowed = retries if self._opened or self._holdings.held else min(1, retries)
-        if event.failure.is_final or self._failures > allowed:
+        if event.is_final or self._failures > allowed:
             self.cancel(out)
             return event
         pause_s = self._config.origin_backoff_s * 2 ** (self._failures - 1)

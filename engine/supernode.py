@@ -49,7 +49,7 @@ from .messages import (
     WarmTask,
 )
 from .task import Task
-from .views import census_of, view_of
+from .views import census_of, in_flight_in, view_of
 
 if TYPE_CHECKING:
     from random import Random
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from .effects import SupernodeEffect
     from .events import SupernodeEvent
     from .messages import Reply
-    from .views import Census, TaskView
+    from .views import Census, InFlight, TaskView
 
 _SWEEP_S: Final = 1.0
 _TRANSIENT_FAIL_S: Final = 10.0
@@ -90,6 +90,7 @@ class SupernodeEngine:
         self._pulls: deque[_Hold] = deque()
         self._next_sweep = inf
         self._gc_at = -inf
+        self._has_begun = False
         self.copies_failed = 0
 
     @property
@@ -111,6 +112,10 @@ class SupernodeEngine:
         """Count tasks and downloads by state."""
         return census_of(self._tasks.values())
 
+    def in_flight(self) -> list[InFlight]:
+        """List what peers are taken to be fetching."""
+        return in_flight_in(self._tasks.values())
+
     def handle(self, event: SupernodeEvent, now: float) -> list[SupernodeEffect]:
         """Take in one event."""
         self._now = now = max(self._now, now)
@@ -131,6 +136,7 @@ class SupernodeEngine:
                         self._leave(request, out)
                         out.append(Answer(exchange, Acknowledged(Code.LEAVE_OK)))
                     case ReportMetrics():
+                        self._over(request, out)
                         out.append(Answer(exchange, Acknowledged()))
                     case WarmTask(wanted):
                         self._warm(exchange, wanted, out)
@@ -146,10 +152,10 @@ class SupernodeEngine:
                     self._moved(moved, out)
             case PieceHashed(task, piece, md5):
                 if (known := self._tasks.get(task)) is not None:
-                    known.hashed(piece, md5, out)
+                    known.hashed(piece, md5, now, out)
             case CopyHashed(task, md5):
                 if (known := self._tasks.get(task)) is not None:
-                    known.hashed_whole(md5, out)
+                    known.hashed_whole(md5, now, out)
             case PieceVerified():
                 self._verified(event, out)
             case OriginChecked():
@@ -161,12 +167,14 @@ class SupernodeEngine:
                 self._dropped(exchange, out)
             case _:
                 assert_never(event)
-        out += self.tick(now)
+        if not self._has_begun or self.deadline() <= now:
+            out += self.tick(now)
         return out
 
     def tick(self, now: float) -> list[SupernodeEffect]:
         """Answer holds that are due, resume origin reads, sweep away the silent and the idle."""
         self._now = now = max(self._now, now)
+        self._has_begun = True
         out: list[SupernodeEffect] = []
         while self._pulls and self._pulls[0].due <= now:
             self._release_pull(self._pulls.popleft(), out)
@@ -183,7 +191,8 @@ class SupernodeEngine:
     def deadline(self) -> float:
         """Return when the next hold, retry or sweep is due."""
         due = min(self._next_sweep, self._joinings.deadline(), self._copies.deadline())
-        return min(due, self._pulls[0].due) if self._pulls else due
+        pulls = self._pulls
+        return pulls[0].due if pulls and pulls[0].due < due else due
 
     def check(self) -> None:
         """Recount every task; assert that whatever is held will be answered."""
@@ -296,7 +305,7 @@ class SupernodeEngine:
             return
         task.active_at = self._now
         refusal = task.report(said, member, self._now, out)
-        out.append(Answer(exchange, refusal or Acknowledged(Code.REPORT_OK)))
+        out.append(Answer(exchange, refusal or _REPORT_OK))
 
     def _report_error(self, said: ReportPieceError, out: list[SupernodeEffect]) -> None:
         if (task := self._tasks.get(said.task)) is None:
@@ -326,10 +335,16 @@ class SupernodeEngine:
             task.report_whole(member, self._now, out)
         out.append(Answer(exchange, Acknowledged()))
 
+    def _over(self, said: ReportMetrics, out: list[SupernodeEffect]) -> None:
+        task = self._tasks.get(said.task)
+        member = task.swarm.by_peer.get(said.peer) if task is not None else None
+        if task is not None and member is not None:
+            task.ended(member, self._now, out)
+
     def _leave(self, said: LeaveTask, out: list[SupernodeEffect]) -> None:
         task = self._tasks.get(said.task)
         if task is not None and (member := task.swarm.by_peer.get(said.peer)) is not None:
-            task.leave(member, out)
+            task.leave(member, self._now, out)
 
     def _release_pull(self, hold: _Hold, out: list[SupernodeEffect]) -> None:
         task = self._tasks.get(hold.task)
@@ -344,7 +359,7 @@ class SupernodeEngine:
             if hold.exchange == exchange and (task := self._tasks.get(hold.task)) is not None:
                 member = task.swarm.by_peer.get(hold.peer)
                 if member is not None and member.exchange == exchange:
-                    task.lost(member, out)
+                    task.lost(member, self._now, out)
                 return
 
     # --- copies and the end of tasks ---
@@ -424,6 +439,7 @@ class SupernodeEngine:
             self._next_sweep = inf
 
 
+_REPORT_OK: Final = Acknowledged(Code.REPORT_OK)
 _AT_REST: Final = (CdnPhase.COMPLETE, CdnPhase.FAILED)
 
 

@@ -8,75 +8,59 @@ supernode's own copy, the CDN.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections import deque
+from math import inf
+from typing import TYPE_CHECKING, Final
 
 from .bits import each
-from .ids import PieceIndex
+from .ids import NO_PEER, PieceIndex
+from .members import Flight, Member
 from .messages import DigestForm
 from .picker import Picker
+from .recount import recount
+from .rules import MOST_DOWN_SLOTS, NO_RULES, Rules, Slots
+from .speeds import Speeds
+from .uplinks import SHARED, Uplinks
 
 if TYPE_CHECKING:
-    from .ids import ExchangeId, PeerId
+    from collections.abc import Iterator
+
+    from .ids import PeerId
     from .messages import PieceOffer
+    from .piece import PieceLayout
 
-
-@dataclass(slots=True, eq=False)
-class Member:
-    """One peer in the swarm of one task."""
-
-    index: int
-    peer: PeerId
-    host: str
-    port: int
-    path: str
-    node_host: str
-    digest_form: DigestForm
-    seen_at: float
-    url: str = ""
-    """Where this peer would read the origin itself."""
-    call_system: str = ""
-    has: int = 0
-    holds: int = 0
-    in_flight: int = 0
-    fetching: dict[PieceIndex, tuple[Member | None, PieceOffer]] = field(
-        default_factory=dict["PieceIndex", "tuple[Member | None, PieceOffer]"]
-    )
-    uploads: int = 0
-    shunned: int = 0
-    """Members it will not take from: they failed it."""
-    accusers: int = 0
-    """Members that failed to get a piece from it since it last delivered one."""
-    banned: bool = False
-    wanted: PieceIndex | None = None
-    """Where it is in the file, if it reads that in order."""
-    exchange: ExchangeId | None = None
-    """A pull that is held for it."""
-    level: int = -1
-    """Place in the queue of those who wait, 0 the most deprived; -1: does not wait."""
-
-    @property
-    def serves(self) -> bool:
-        """Tell whether others may be sent to it; port 0 means it has no peer server."""
-        return self.port > 0 and not self.banned
+_SLOWED: Final = 2.0
+"""A child whose pieces take no longer than that many times what its own downlink needs is slow."""
+_PROBATION_S: Final = 30.0
 
 
 class Swarm:
     """The members of one task and the pieces among them."""
 
-    def __init__(self, up_slots: int, down_slots: int, cdn_up_slots: int) -> None:
-        self.up_slots, self.down_slots, self.cdn_up_slots = up_slots, down_slots, cdn_up_slots
+    def __init__(self, slots: Slots, rules: Rules = NO_RULES) -> None:
+        self.slots, self.rules = slots, rules
+        self._measures = rules.rates or rules.late
+        self.speeds = Speeds(slots.up, slots.down, grain=rules.grain, hopeless=rules.hopeless)
         self.members: list[Member | None] = []
         self.by_peer: dict[PeerId, Member] = {}
         self.picker = Picker()
+        self.uplinks = Uplinks()
         self.cdn_holds = 0
         self.cdn_uploads = 0
         self.md5_known = 0
         self.all_pieces: int | None = None  # None while the number of pieces is unknown
         self.holders: list[int] = []  # piece -> members that hold it and serve
-        self.waiting = [0] * (down_slots + 1)  # level -> members
-        self.by_uploads = [0] * up_slots  # uploads under way -> members with a free slot
+        self.servers = 0
+        self.queued = 0  # all that wait
+        self._most_down_slots = max(slots.down, MOST_DOWN_SLOTS)
+        self.waiting = [0] * 2 * (self._most_down_slots + 1)  # level -> members
         self._vacant: list[int] = []
+        self._flights: deque[Flight] = deque()  # in the order in which they began
+        self._patience_s = inf
+        self._layout: PieceLayout | None = None
+        self._content_size, self._last = 0, PieceIndex(0)
+        self.growing = 0  # members that do not have everything
+        self.gathered = 0  # pieces that these have, together
 
     # --- members ---
 
@@ -89,15 +73,22 @@ class Swarm:
             member.index = len(self.members)
             self.members.append(member)
         self.by_peer[member.peer] = member
+        member.up_slots = self.slots.up
+        member.serves = member.port > 0
+        self.servers |= member.serves << member.index
+        self.growing += 1
 
-    def remove(self, member: Member) -> None:
+    def remove(self, member: Member, now: float) -> None:
         """Forget a member.  What others fetch from it must have been given up before."""
         self.stop_serving(member)
         for piece in list(member.fetching):
-            self.give_up(member, piece)
+            self.give_up(member, piece, now)
         member.exchange = None
         self.requeue(member)
-        assert not member.uploads
+        assert not member.up.active
+        if not self.is_complete(member):
+            self.growing -= 1
+            self.gathered -= member.count
         gone = ~(1 << member.index)
         for other in self.by_peer.values():
             other.shunned &= gone
@@ -108,15 +99,7 @@ class Swarm:
 
     def stop_serving(self, member: Member) -> None:
         """Offer ``member`` as a parent no more; transfers under way may still end well."""
-        self._leave_uplinks(member)
-        bit = 1 << member.index
-        for piece, holders in enumerate(self.holders):
-            if holders & bit:
-                self.holders[piece] = holders & ~bit
-                self.picker.lost(PieceIndex(piece))
-        if member.serves:
-            for piece in member.fetching:
-                self.picker.lost(piece)
+        self._set_serving(member, False)
         member.holds = 0
         member.banned = True
 
@@ -128,13 +111,21 @@ class Swarm:
 
     # --- pieces ---
 
+    def know_all(self, layout: PieceLayout) -> None:
+        """The file is cut so: how many pieces there are is known now."""
+        self.all_pieces, self._layout = (1 << layout.count) - 1, layout
+        self._content_size, self._last = layout.content_size, PieceIndex(layout.count - 1)
+        growing = [member for member in self.by_peer.values() if not self.is_complete(member)]
+        self.growing = len(growing)
+        self.gathered = sum(member.count for member in growing)
+
     def cdn_got(self, piece: PieceIndex) -> None:
         """The supernode's own copy of ``piece`` can be given out."""
         self._reach(piece)
         self.cdn_holds |= 1 << piece
 
     def missing(self, member: Member) -> int:
-        """Return the pieces that a member still needs and nobody is bringing."""
+        """Return the pieces that a member still needs and nobody is bringing in time."""
         known = self.cdn_holds if self.all_pieces is None else self.all_pieces
         if member.digest_form is DigestForm.MD5_WRAPPED:
             known &= self.md5_known
@@ -144,135 +135,280 @@ class Swarm:
         """Tell whether a member has the whole file."""
         return self.all_pieces is not None and not self.all_pieces & ~member.has
 
-    def start(self, member: Member, piece: PieceIndex, parent: Member | None) -> None:
-        """``piece`` is in flight to ``member``; the caller adds it to ``fetching``."""
+    def start(
+        self,
+        member: Member,
+        piece: PieceIndex,
+        parent: Member | None,
+        offer: PieceOffer,
+        now: float,
+    ) -> Flight | None:
+        """``piece`` is in flight to ``member``; return the late flight that this replaces."""
+        replaced = None
+        if piece in member.fetching:
+            self._learn(member.fetching[piece], now)
+            replaced = self.give_up(member, piece, now)
+        up_mark = parent.up.begin(now) if parent is not None else 0.0
+        down_mark = member.down.begin(now)
+        flight = Flight(member, piece, parent, offer, now, up_mark, down_mark)
+        member.fetching[piece] = flight
         member.in_flight |= 1 << piece
+        if self.rules.late:
+            self._flights.append(flight)
         if member.serves:
             self.picker.gained(piece)
         if parent is None:
             self.cdn_uploads += 1
         else:
-            self._set_uploads(parent, parent.uploads + 1)
+            self._place(parent)
+        return replaced
 
-    def arrived(self, member: Member, piece: PieceIndex) -> Member | None:
-        """``member`` has ``piece``; return the parent that brought it."""
-        parent = self.give_up(member, piece)
-        member.has |= 1 << piece
-        return parent
+    def arrived(
+        self, member: Member, piece: PieceIndex, now: float, said: PeerId = NO_PEER
+    ) -> Member | None:
+        """``member`` has ``piece``; return the parent that was to bring it.
 
-    def give_up(self, member: Member, piece: PieceIndex) -> Member | None:
-        """``piece`` is in flight no more; return the parent it was to come from."""
-        parent, _ = member.fetching.pop(piece)
-        member.in_flight &= ~(1 << piece)
+        ``said`` is who brought it, according to the member.
+        """
+        flight = member.fetching[piece]
+        if said == flight.offer.parent:
+            self._learn(flight, now)
+        self._land(flight, now)
+        self._gain(member, piece)
         if member.serves:
             self.picker.lost(piece)
-        if parent is None:
-            self.cdn_uploads -= 1
-        else:
-            self._set_uploads(parent, parent.uploads - 1)
-        return parent
+        return flight.parent
+
+    def delivered(
+        self, member: Member, piece: PieceIndex, now: float, said: PeerId = NO_PEER
+    ) -> Member | None:
+        """As ``arrived`` and ``holds`` in one: what was in flight is a copy to be had now."""
+        flight = member.fetching[piece]
+        if said == flight.offer.parent:
+            self._learn(flight, now)
+        self._land(flight, now)
+        self._gain(member, piece)
+        if member.port and not member.banned:
+            member.holds |= 1 << piece
+        if member.serves:  # what was counted while it was in flight counts on
+            self.holders[piece] |= 1 << member.index
+            self._place(member)
+        return flight.parent
+
+    def give_up(self, member: Member, piece: PieceIndex, now: float) -> Flight:
+        """``piece`` is in flight no more; return what it was."""
+        flight = member.fetching[piece]
+        self._land(flight, now)
+        if member.serves:
+            self.picker.lost(piece)
+        return flight
 
     def holds(self, member: Member, piece: PieceIndex) -> None:
         """``member`` can serve ``piece``."""
         self._reach(piece)
         bit = 1 << piece
-        member.has |= bit
-        if not member.serves or member.holds & bit:
+        if not member.has & bit:
+            self._gain(member, piece)
+        if member.banned or not member.port or member.holds & bit:
             return
         member.holds |= bit
-        self.holders[piece] |= 1 << member.index
-        self.picker.gained(piece)
-        self._enter_uplinks(member)
+        if member.serves:
+            self.holders[piece] |= 1 << member.index
+            self.picker.gained(piece)
+            self._place(member)
 
     def drops(self, member: Member, piece: PieceIndex) -> None:
         """``member`` turned out not to hold ``piece``, or not as it should be."""
         bit = 1 << piece
         if member.holds & bit:
             member.holds &= ~bit
-            if not member.holds:
-                self._leave_uplinks(member)
-            self.holders[piece] &= ~(1 << member.index)
-            self.picker.lost(piece)
+            self._place(member)
+            if member.serves:
+                self.holders[piece] &= ~(1 << member.index)
+                self.picker.lost(piece)
 
     # --- slots and waiting ---
 
     def requeue(self, member: Member) -> None:
-        """Place a member in the queue by how deprived it is; out of it if it does not wait."""
+        """Place a member in the queue by how deprived it is; out of it if it does not wait.
+
+        First come those with nothing, then those with least in flight; among equals those who
+        have less than the average.
+        """
         level = -1
-        if member.exchange is not None and len(member.fetching) < self.down_slots:
-            wants = self.all_pieces is None or self.all_pieces & ~(member.has | member.in_flight)
-            if wants:
-                level = len(member.fetching) + (1 if member.has else 0)
+        running = len(member.fetching) - member.late
+        may_wait = (
+            member.exchange is not None
+            and running < self.speeds.down_slots
+            and len(member.fetching) < self._most_down_slots
+        )
+        if may_wait and self._lacks(member):
+            level = 2 * (running + 1 if member.has else running)
+            if self.rules.behind and member.count * self.growing > self.gathered:
+                level += 1
         if level == member.level:
             return
         bit = 1 << member.index
         if member.level >= 0:
             self.waiting[member.level] &= ~bit
+        else:
+            self.queued |= bit
         if level >= 0:
             self.waiting[level] |= bit
+        else:
+            self.queued &= ~bit
         member.level = level
 
     @property
     def cdn_is_free(self) -> bool:
         """Tell whether the supernode may upload one more piece of this task."""
-        return self.cdn_uploads < self.cdn_up_slots
+        return self.cdn_uploads < self.slots.cdn_up
 
-    def is_free(self, member: Member) -> bool:
-        """Tell whether a member may upload one more piece."""
-        return member.serves and member.uploads < self.up_slots
+    def may_be_overdue(self, now: float) -> bool:
+        """Tell, at no cost, whether it is worth asking for ``overdue``."""
+        flights = self._flights
+        while flights and flights[0].is_over:
+            flights.popleft()
+        return bool(flights) and flights[0].began_at <= now - self._patience_s
+
+    def overdue(self, now: float) -> Iterator[Member]:
+        """Yield members for whom a piece has become late that others hold, too.
+
+        It may be looked for elsewhere from then on, and takes no download slot.
+        """
+        flights, before = self._flights, now - self._patience_s
+        for _ in range(len(flights)):
+            flight = flights[0]
+            if not flight.is_over and flight.began_at > before:
+                break
+            flights.popleft()
+            if flight.is_over:
+                continue
+            if self._is_held_up(flight, now):
+                self._set_late(flight, now)
+                yield flight.child
+            else:
+                flights.append(flight)
+
+    def pardon(self, now: float) -> None:
+        """Give a member whose uplink was hopeless another chance: one at a time, after a while."""
+        for member in self.by_peer.values():
+            if member.slow_since is not None and now - member.slow_since >= _PROBATION_S:
+                member.up.forget()
+                self._repace(member, now)
+                return
 
     def check(self) -> None:
         """Recount everything from scratch."""
-        self.picker.check()
-        uploads = dict.fromkeys(self.by_peer.values(), 0)
-        copies = [0] * len(self.holders)
-        holders = [0] * len(self.holders)
-        cdn_uploads = 0
-        for member in self.by_peer.values():
-            assert self.members[member.index] is member
-            assert member.in_flight == sum(1 << piece for piece in member.fetching)
-            assert not member.in_flight & member.has
-            assert member.holds & ~member.has == 0
-            for piece, (parent, _) in member.fetching.items():
-                copies[piece] += member.serves
-                if parent is None:
-                    cdn_uploads += 1
-                else:
-                    assert parent is not member
-                    uploads[parent] += 1
-            for piece in each(member.holds):
-                holders[piece] |= 1 << member.index
-        assert cdn_uploads == self.cdn_uploads
-        assert holders == self.holders
-        for piece, held in enumerate(holders):
-            assert self.picker.copies(PieceIndex(piece)) == copies[piece] + held.bit_count()
-        self._check_queues(uploads)
+        recount(self)
 
-    def _check_queues(self, uploads: dict[Member, int]) -> None:
-        waiting = [0] * len(self.waiting)
-        by_uploads = [0] * len(self.by_uploads)
-        for member, count in uploads.items():
-            assert member.uploads == count
-            if member.level >= 0:
-                waiting[member.level] |= 1 << member.index
-            if self.is_free(member) and member.holds:
-                by_uploads[count] |= 1 << member.index
-        assert waiting == self.waiting
-        assert by_uploads == self.by_uploads
+    # --- inside ---
 
-    def _set_uploads(self, member: Member, uploads: int) -> None:
-        self._leave_uplinks(member)
-        member.uploads = uploads
-        assert uploads >= 0
-        self._enter_uplinks(member)
+    def _lacks(self, member: Member) -> bool:
+        """Tell whether there is or may be a piece that nobody is bringing to a member in time."""
+        return self.all_pieces is None or bool(self.all_pieces & ~(member.has | member.in_flight))
 
-    def _enter_uplinks(self, member: Member) -> None:
-        if member.holds and self.is_free(member):
-            self.by_uploads[member.uploads] |= 1 << member.index
+    def _land(self, flight: Flight, now: float) -> None:
+        member, piece = flight.child, flight.piece
+        del member.fetching[piece]
+        flight.is_over = True
+        member.late -= flight.is_late
+        member.in_flight &= ~(1 << piece)
+        member.down.end(now)
+        if flight.parent is None:
+            self.cdn_uploads -= 1
+        else:
+            flight.parent.up.end(now)
+            self._place(flight.parent)
 
-    def _leave_uplinks(self, member: Member) -> None:
-        if member.uploads < self.up_slots:
-            self.by_uploads[member.uploads] &= ~(1 << member.index)
+    def _gain(self, member: Member, piece: PieceIndex) -> None:
+        member.has |= 1 << piece
+        member.count += 1
+        self.gathered += 1
+        if self.is_complete(member):
+            self.growing -= 1
+            self.gathered -= member.count
+
+    def _place(self, member: Member) -> None:
+        """Put a member where it belongs among the free uplinks."""
+        place, active = -1, member.up.active
+        if member.serves and member.holds and active < member.up_slots:
+            place = member.steps + SHARED[active]
+        if place != member.rank:
+            self.uplinks.move(member.index, member.rank, place)
+            member.rank = place
+
+    def _set_serving(self, member: Member, serves: bool) -> None:
+        if serves == member.serves:
+            return
+        member.serves = serves
+        bit = 1 << member.index
+        self.servers ^= bit
+        count = self.picker.gained if serves else self.picker.lost
+        for piece in map(PieceIndex, each(member.holds)):
+            self.holders[piece] ^= bit
+            count(piece)
+        for piece in member.fetching:
+            count(piece)
+        self._place(member)
+
+    def _learn(self, flight: Flight, now: float) -> None:
+        """Take in how long a piece has taken so far, and what follows for slots."""
+        parent, layout, speeds = flight.parent, self._layout, self.speeds
+        if not self._measures or layout is None or parent is None:
+            return
+        is_last = flight.piece == self._last
+        size = layout.size(flight.piece) if is_last else self._content_size
+        speeds.learn(flight, parent, size, now)
+        if speeds.is_survey_due:
+            self._survey(layout, now)
+        else:
+            self._repace(parent, now)
+
+    def _survey(self, layout: PieceLayout, now: float) -> None:
+        members = self.by_peer.values()
+        if self.speeds.survey(members):
+            for member in members:
+                self._repace(member, now)
+        self.speeds.fit_down_slots(members, self._most_down_slots)
+        self._patience_s = self.speeds.patience_s(layout.content_size)
+
+    def _repace(self, member: Member, now: float) -> None:
+        """Let a member send as much as its uplink was seen to carry."""
+        if not self.rules.rates:
+            return
+        steps = self.speeds.steps(member)
+        if steps == member.steps and member.is_mixed is self.speeds.is_mixed:
+            return
+        member.is_mixed = self.speeds.is_mixed
+        slots = self.speeds.slots(steps)
+        member.steps, member.up_slots = steps, slots
+        if self.speeds.is_hopeless(steps) != (member.slow_since is not None):
+            member.slow_since = now if member.slow_since is None else None
+            able = member.port > 0 and not member.banned
+            self._set_serving(member, able and member.slow_since is None)
+        self._place(member)
+
+    def _is_held_up(self, flight: Flight, now: float) -> bool:
+        """Tell whether another parent would help: there is one, and the child is not slow."""
+        child, down = flight.child, flight.child.down
+        others = self.holders[flight.piece] & ~(child.shunned | 1 << child.index)
+        if flight.parent is not None:
+            others &= ~(1 << flight.parent.index)
+        if not others or self._layout is None:
+            return False
+        if not down.is_known:
+            return True
+        own_s = down.active * self._layout.content_size / down.rate_bytes_per_s
+        return now - flight.began_at > _SLOWED * own_s
+
+    def _set_late(self, flight: Flight, now: float) -> None:
+        flight.is_late = True
+        flight.child.late += 1
+        if flight.child.digest_form is DigestForm.SHA256:
+            # The others would not leave the parent that they were told of first.
+            flight.child.in_flight &= ~(1 << flight.piece)
+        self._learn(flight, now)
 
     def _reach(self, piece: PieceIndex) -> None:
         self.picker.add(piece)

@@ -106,6 +106,7 @@ class SwarmClient:
         self._unreported: dict[PieceIndex, tuple[ReportPiece, int]] = {}  # with tries made
         self._fetches: dict[FetchId, PieceOffer] = {}
         self._by_piece: dict[PieceIndex, FetchId] = {}
+        self._left: dict[PieceIndex, dict[PeerId, None]] = {}  # parents given up for pieces we lack
         self._last: tuple[PieceOffer, PullResult] | None = None
         self._failed: deque[PieceOffer] = deque()
         self._disowned: dict[ExchangeId, PieceOffer] = {}  # failures the supernode is being told of
@@ -187,6 +188,7 @@ class SwarmClient:
             return self._lost(event.fetch, reason, now, out)
         self._end(event.fetch, now)
         self._failures = 0
+        self._left.pop(offer.piece, None)
         self._holdings.keep(offer.piece, event.size, event.digest)
         out.append(KeepPiece(offer.piece, event.size, event.digest))
         self._last = offer, PullResult.SEMI_SUCCESS
@@ -272,8 +274,16 @@ class SwarmClient:
         return self._idle_since + self._config.idle_s
 
     def _consider(self, offer: PieceOffer, now: float, out: list[DownloadEffect]) -> bool:
-        """Start to fetch an offered piece, unless it is here or on its way."""
-        if offer.piece in self._by_piece:
+        """Start to fetch an offered piece, unless it is here or on its way.
+
+        A piece on its way that is offered by another parent is late, says the supernode, and
+        better fetched there.  If that one was left before, the answer was overtaken by another.
+        """
+        under_way = self._by_piece.get(offer.piece)
+        if under_way is not None and (
+            self._fetches[under_way].parent == offer.parent
+            or offer.parent in self._left.get(offer.piece, ())
+        ):
             return False
         # An answer that crossed our failure report lists the piece as if it were still coming.
         if any((o.piece, o.parent) == (offer.piece, offer.parent) for o in self._disowned.values()):
@@ -290,6 +300,14 @@ class SwarmClient:
         if offer.piece_size != layout.piece_size or (
             layout.length >= 0 and offer.piece >= layout.count
         ):
+            return False
+        if under_way is not None:
+            out.append(CancelFetch(under_way))
+            self._leave(self._fetches[under_way])
+            self._end(under_way, now)
+        # A supernode that had to take us for dead offers more than there are slots for, and
+        # lists it again when we next ask.
+        if len(self._fetches) >= self._config.down_slots:
             return False
         fetch = FetchId(next(self._ids))
         self._fetches[fetch] = offer
@@ -320,6 +338,7 @@ class SwarmClient:
 
     def _lost(self, fetch: FetchId, reason: str, now: float, out: list[DownloadEffect]) -> Verdict:
         offer = self._fetches[fetch]
+        self._leave(offer)
         self._end(fetch, now)
         where = f"piece {offer.piece} from {offer.parent} at {offer.host}:{offer.port}"
         out.append(Tell(Milestone.PARENT_FAILED, f"{where}: {reason}"))
@@ -328,6 +347,9 @@ class SwarmClient:
         if self._failures > self._config.piece_failures:
             return NodeLost(f"{self._failures} pieces in a row failed, last {where}: {reason}")
         return None
+
+    def _leave(self, offer: PieceOffer) -> None:
+        self._left.setdefault(offer.piece, {})[offer.parent] = None
 
     def _blame(self, offer: PieceOffer, kind: str, real: Digest, out: list[DownloadEffect]) -> None:
         mismatch = kind == "FILE_MD5_NOT_MATCH"

@@ -12,7 +12,8 @@ from .bits import each
 from .cdn import CdnCopy, CdnPhase
 from .effects import Answer, Ban, ForgetPeer, HashCopy, HashPiece, VerifyPiece
 from .events import OriginEnded, OriginPieceStored
-from .ids import NO_PEER, PieceIndex, cdn_peer_id
+from .ids import NO_PEER, PieceIndex, cdn_peer_id, is_cdn
+from .members import Member
 from .messages import (
     Code,
     DigestForm,
@@ -25,9 +26,8 @@ from .messages import (
     ReportPiece,
     TaskCompleted,
 )
-from .piece import NO_DIGEST
-from .scheduler import Scheduler
-from .swarm import Member, Swarm
+from .piece import NO_DIGEST, WRAP_BYTES
+from .policies import make_policy
 
 if TYPE_CHECKING:
     from random import Random
@@ -37,8 +37,11 @@ if TYPE_CHECKING:
     from .events import OriginEvent
     from .ids import ExchangeId, TaskId
     from .messages import PullPieces, Register, Reply, SettlePiece
+    from .piece import PieceLayout
     from .scheduler import Assignment
 
+_DOWN_LINK_KB_PER_S: Final = 20480
+_OVER: Final = Refused(Code.PEER_WAIT, "the download is over")
 _VERIFY_S: Final = 3.0
 """How often pieces of one task are read again because somebody says that they are bad."""
 
@@ -51,15 +54,20 @@ class Task:
     ) -> None:
         self.id, self.wanted, self._config = task, wanted, config
         self.cdn = CdnCopy(task, wanted, config)
-        self.swarm = Swarm(config.up_slots, config.down_slots, config.cdn_up_slots)
+        self._policy = make_policy(config, rng)
+        self.swarm = self._policy.swarm
+        self._layout: PieceLayout | None = None
+        self._cdn_peer = cdn_peer_id(config.ip, task)
+        self._path = f"/download/{task[:3]}/{task}"
         self.active_at = 0.0
         self._verified_at = -inf
         self.failed_at: float | None = None
-        self._scheduler = Scheduler(self.swarm, config.rare_copies, rng)
         self._md5s: dict[PieceIndex, str] = {}
         self._wants_md5 = False
         self._is_hashing = False
         self._touched: dict[Member, None] = {}
+        self._freed: list[Member | None] = []
+        """Uplinks that came free while something else was decided."""
 
     # --- members come and go ---
 
@@ -76,7 +84,7 @@ class Task:
     def join(self, wanted: Register, now: float, out: list[SupernodeEffect]) -> Registered:
         """Take in a peer, or the same peer again, and tell it about the task."""
         if (known := self.swarm.by_peer.get(wanted.peer)) is not None:
-            self._drop(known, out)
+            self._drop(known, now, out)
         member = Member(
             index=-1,
             peer=wanted.peer,
@@ -104,49 +112,55 @@ class Task:
             validator=self.cdn.validator,
         )
 
-    def leave(self, member: Member, out: list[SupernodeEffect]) -> None:
+    def leave(self, member: Member, now: float, out: list[SupernodeEffect]) -> None:
         """The member's peer server is gone: nobody is sent to it any more."""
         self.swarm.stop_serving(member)
-        self._uplink_freed(None)
-        self._flush(out)
+        self._uplink_freed(None, now)
+        self._flush(now, out)
 
-    def lost(self, member: Member, out: list[SupernodeEffect]) -> None:
+    def ended(self, member: Member, now: float, out: list[SupernodeEffect]) -> None:
+        """The member's download is over, well or not: it fetches nothing any more."""
+        member.is_over = True
+        if member.exchange is not None:
+            out.append(Answer(member.exchange, _OVER))
+        self.lost(member, now, out)
+
+    def lost(self, member: Member, now: float, out: list[SupernodeEffect]) -> None:
         """The member hung up while it waited, as the dying do: others get what it was fetching.
 
         Should it live, what it fetches is welcome all the same.
         """
         member.exchange = None
-        self._give_up_all(member)
-        self.swarm.requeue(member)
-        self._flush(out)
+        self.swarm.requeue(member)  # or it would get what it gives up
+        self._give_up_all(member, now)
+        self._flush(now, out)
 
     def release(self, member: Member, now: float, out: list[SupernodeEffect]) -> None:
         """A pull was held as long as may be: answer it, with a piece of last resort if need be."""
         member.seen_at = now
-        if (found := self._scheduler.last_resort(member)) is not None:
-            self._assign(found)
-            self._flush(out)
-        elif member.exchange is not None:
-            out.append(Answer(member.exchange, self.idle_answer(member)))
-            member.exchange = None
-            self.swarm.requeue(member)
+        if (found := self._policy.last_resort(member)) is not None:
+            self._assign(found, now)
+            self._flush(now, out)
+        else:
+            self._let_go(member, out)
 
     def sweep(self, now: float, out: list[SupernodeEffect]) -> None:
-        """Give up what silent members were fetching."""
+        """Give up what silent members were fetching, and see what is late."""
         for member in list(self.swarm.by_peer.values()):
             if member.exchange is not None or now - member.seen_at < self._config.peer_silence_s:
                 continue
             if not self.swarm.is_complete(member):
-                self._give_up_all(member)
-        self._flush(out)
+                self._give_up_all(member, now)
+        self.swarm.pardon(now)
+        self._flush(now, out)
 
     def remove_silent(self, now: float, out: list[SupernodeEffect]) -> None:
         """Forget members that serve nobody and have said nothing for long."""
         for member in list(self.swarm.by_peer.values()):
             is_silent = now - member.seen_at >= self._config.peer_gc_delay_s
-            is_busy = member.exchange is not None or member.uploads or member.fetching
-            if is_silent and not is_busy and not member.serves:
-                self.swarm.remove(member)
+            is_busy = member.exchange is not None or member.up.active or member.fetching
+            if is_silent and not is_busy and (member.banned or not member.port):
+                self._remove(member, now)
                 out.append(ForgetPeer(self.id, member.peer))
 
     def dismiss(self, why: str, out: list[SupernodeEffect]) -> None:
@@ -166,14 +180,19 @@ class Task:
         """Take in what a pull reports, then answer it now or hold it."""
         member.seen_at, member.wanted = now, asked.wanted
         if asked.piece is not None and asked.status is PullStatus.RUNNING:
-            self._settle(member, asked, out)
+            self._settle(member, asked, now, out)
+        if member.is_over:
+            out.append(Answer(exchange, _OVER))
+            return
         if member.exchange is not None:
             out.append(Answer(member.exchange, self.idle_answer(member)))
         member.exchange = exchange
         if asked.status is PullStatus.START and member.fetching:
             self._touched[member] = None
-        self._serve(member)
-        self._flush(out)
+        self._serve(member, now)
+        self._flush(now, out)
+        if not self._policy.holds_pulls:
+            self._let_go(member, out)
 
     def report(
         self, said: ReportPiece, member: Member, now: float, out: list[SupernodeEffect]
@@ -182,34 +201,41 @@ class Task:
         member.seen_at = now
         if (wrong := self._misfit(said.piece, said.piece_size)) is not None:
             return wrong
-        if not self.cdn.held >> said.piece & 1:
+        if not self.swarm.cdn_holds >> said.piece & 1:
             return None  # not ours yet, so nothing to compare with: it is offered later
-        known = self.cdn.digests.get(said.piece, NO_DIGEST)
-        md5 = f"md5:{self._md5(said.piece)}"
-        if said.digest and known and said.digest not in (known, md5):
+        if said.digest and (refusal := self._compare(said)) is not None:
             self.swarm.drops(member, said.piece)
-            return Refused(
-                Code.BAD_PARAMETER, f"piece {said.piece} is {said.digest}, expected {known}"
-            )
-        parent = None
-        if said.piece in member.fetching:
-            parent = self._delivered(member, said.piece)
-        self.swarm.holds(member, said.piece)
-        self.swarm.requeue(member)
-        self._uplink_freed(parent)
-        self._uplink_freed(member)
-        self._serve(member)
-        self._flush(out)
+            return refusal
+        swarm, piece = self.swarm, said.piece
+        self._policy.reported(member, from_cdn=is_cdn(said.parent), now=now)
+        if piece in member.fetching:
+            parent = swarm.delivered(member, piece, now, said.parent)
+            if parent is not None:
+                parent.accusers = 0
+            swarm.requeue(member)
+            self._uplink_freed(parent, now)
+        else:
+            swarm.holds(member, piece)
+            swarm.requeue(member)
+        self._uplink_freed(member, now)
+        self._give_work(member, now)
+        self._flush(now, out)
         return None
+
+    def _compare(self, said: ReportPiece) -> Refused | None:
+        known = self.cdn.digests.get(said.piece, NO_DIGEST)
+        if not known or said.digest in (known, f"md5:{self._md5(said.piece)}"):
+            return None
+        return Refused(Code.BAD_PARAMETER, f"piece {said.piece} is {said.digest}, expected {known}")
 
     def settle(
         self, said: SettlePiece, member: Member, now: float, out: list[SupernodeEffect]
     ) -> None:
         """Take in what became of a piece, without being asked for more."""
         member.seen_at = now
-        self._settle(member, said, out)
-        self._serve(member)
-        self._flush(out)
+        self._settle(member, said, now, out)
+        self._serve(member, now)
+        self._flush(now, out)
 
     def report_whole(self, member: Member, now: float, out: list[SupernodeEffect]) -> None:
         """Take in that a member holds all pieces that there are."""
@@ -222,7 +248,7 @@ class Task:
         if self.cdn.phase is CdnPhase.FAILED:
             return self.failure_answer()
         if member.fetching:
-            return PiecesOffered(tuple(offer for _, offer in member.fetching.values()))
+            return PiecesOffered(tuple([flight.offer for flight in member.fetching.values()]))
         return Refused(Code.PEER_WAIT, "peer should wait")
 
     def failure_answer(self) -> Refused:
@@ -239,7 +265,9 @@ class Task:
         parent.accusers |= 1 << member.index
         if piece is not None:
             self.swarm.drops(parent, piece)
-        if parent.serves and parent.accusers.bit_count() >= self._config.ban_after:
+        if not self._policy.bans or parent.banned:
+            return
+        if parent.accusers.bit_count() >= self._config.ban_after:
             self.swarm.stop_serving(parent)
             why = f"{parent.accusers.bit_count()} peers failed to get pieces from it"
             out.append(Ban(self.id, parent.peer, why))
@@ -280,29 +308,30 @@ class Task:
             self.cdn.no_room()
         self._copy_moved(now, out)
 
-    def hashed(self, piece: PieceIndex, md5: str, out: list[SupernodeEffect]) -> None:
+    def hashed(self, piece: PieceIndex, md5: str, now: float, out: list[SupernodeEffect]) -> None:
         """The wrapped piece's MD5 is known, so v1 peers may have the piece."""
         self._md5s[piece] = md5
         self.swarm.md5_known |= 1 << piece
         for member in self.swarm.by_peer.values():
             if member.exchange is not None:
-                self._serve(member)
-        self._flush(out)
+                self._serve(member, now)
+        self._flush(now, out)
 
-    def hashed_whole(self, md5: str, out: list[SupernodeEffect]) -> None:
+    def hashed_whole(self, md5: str, now: float, out: list[SupernodeEffect]) -> None:
         """The MD5 of the content is known, so v1 peers that have it all may be told."""
         if not self._is_hashing:
             return  # that was of a copy before this one
         self._is_hashing = False
         self.cdn.hashed(md5)
         self._touch_done()
-        self._flush(out)
+        self._flush(now, out)
 
     def check(self) -> None:
         """Recount from scratch."""
         self.cdn.check()
         self.swarm.check()
         assert not self._touched
+        assert not self._freed
         assert self.swarm.cdn_holds == self.cdn.held
         assert (self.failed_at is not None) == (self.cdn.phase is CdnPhase.FAILED)
 
@@ -312,8 +341,8 @@ class Task:
         if self.cdn.phase is CdnPhase.FAILED:
             self.failed_at = now
             self._answer_all(self.failure_answer(), out)
-        self._uplink_freed(None)
-        self._flush(out)
+        self._uplink_freed(None, now)
+        self._flush(now, out)
 
     def _hash_whole(self, out: list[SupernodeEffect]) -> None:
         if self._wants_md5 and self.is_complete and not self.cdn.md5:
@@ -321,22 +350,29 @@ class Task:
             out.append(HashCopy(self.id, self.cdn.length))
 
     def _settle(
-        self, member: Member, asked: PullPieces | SettlePiece, out: list[SupernodeEffect]
+        self,
+        member: Member,
+        asked: PullPieces | SettlePiece,
+        now: float,
+        out: list[SupernodeEffect],
     ) -> None:
         piece = asked.piece
         if piece is None or piece not in member.fetching or self._misfit(piece, asked.piece_size):
             return
-        parent, offer = member.fetching[piece]
+        flight = member.fetching[piece]
         if asked.result in (PullResult.SEMI_SUCCESS, PullResult.SUCCESS):
-            self._delivered(member, piece)
+            self.swarm.arrived(member, piece, now, asked.parent)
+            if flight.parent is not None:
+                flight.parent.accusers = 0
         elif asked.result is PullResult.FAILED:
-            if asked.parent and asked.parent != offer.parent:
+            if asked.parent and asked.parent != flight.offer.parent:
                 return
-            self.swarm.give_up(member, piece)
-            if parent is not None:
-                self.accuse(member, parent, None, out)
-            self._uplink_freed(None)
-        self._uplink_freed(parent)
+            self.swarm.give_up(member, piece, now)
+            self._policy.failed(member)
+            if flight.parent is not None:
+                self.accuse(member, flight.parent, None, out)
+            self._uplink_freed(None, now)
+        self._uplink_freed(flight.parent, now)
 
     def _misfit(self, piece: PieceIndex, piece_size: int) -> Refused | None:
         """Return what is wrong with a piece of another cut, or behind the end of the file."""
@@ -344,76 +380,82 @@ class Task:
         if piece_size != cut:
             text = f"a piece of {piece_size} bytes: the pieces of this task have {cut}"
             return Refused(Code.BAD_PARAMETER, text)
-        layout = self.cdn.layout
+        layout = self._layout
         if layout is not None and piece >= layout.count:
             return Refused(Code.BAD_PARAMETER, f"piece {piece}: this task has {layout.count}")
         return None
 
-    def _delivered(self, member: Member, piece: PieceIndex) -> Member | None:
-        parent = self.swarm.arrived(member, piece)
-        if parent is not None:
-            parent.accusers = 0
-        return parent
+    def _let_go(self, member: Member, out: list[SupernodeEffect]) -> None:
+        """Answer a pull for which there is nothing new."""
+        if member.exchange is not None:
+            out.append(Answer(member.exchange, self.idle_answer(member)))
+            member.exchange = None
+            self.swarm.requeue(member)
 
-    def _drop(self, member: Member, out: list[SupernodeEffect]) -> None:
+    def _drop(self, member: Member, now: float, out: list[SupernodeEffect]) -> None:
         if member.exchange is not None:
             out.append(Answer(member.exchange, Refused(Code.PEER_WAIT, "registered again")))
         for other in list(self.swarm.by_peer.values()):
-            for piece, (parent, _) in list(other.fetching.items()):
-                if parent is member:
-                    self.swarm.give_up(other, piece)
-        self.swarm.remove(member)
+            for piece, flight in list(other.fetching.items()):
+                if flight.parent is member:
+                    self.swarm.give_up(other, piece, now)
+        self._remove(member, now)
 
-    def _give_up_all(self, member: Member) -> None:
+    def _remove(self, member: Member, now: float) -> None:
+        self.swarm.remove(member, now)
+        self._policy.left(member)
+
+    def _give_up_all(self, member: Member, now: float) -> None:
         for piece in list(member.fetching):
-            self._uplink_freed(self.swarm.give_up(member, piece))
-        self._uplink_freed(None)
+            self._uplink_freed(self.swarm.give_up(member, piece, now).parent, now)
+        self._uplink_freed(None, now)
 
-    def _uplink_freed(self, parent: Member | None) -> None:
-        while (found := self._scheduler.taker_from(parent)) is not None:
-            self._assign(found)
+    def _uplink_freed(self, parent: Member | None, now: float) -> None:
+        while (found := self._policy.taker_from(parent)) is not None:
+            self._assign(found, now)
 
-    def _serve(self, member: Member) -> None:
+    def _serve(self, member: Member, now: float) -> None:
         self.swarm.requeue(member)
-        while (found := self._scheduler.work_for(member)) is not None:
-            self._assign(found)
-        if member.exchange is not None and self._is_done(member):
+        self._give_work(member, now)
+
+    def _give_work(self, member: Member, now: float) -> None:
+        while (found := self._policy.work_for(member, now)) is not None:
+            self._assign(found, now)
+        if not member.in_flight and member.exchange is not None and self._is_done(member):
             self._touched[member] = None
 
-    def _assign(self, found: Assignment) -> None:
+    def _assign(self, found: Assignment, now: float) -> None:
         member, piece, parent = found
-        self.swarm.start(member, piece, parent)
-        member.fetching[piece] = parent, self._offer(member, piece, parent)
+        offer = self._offer(member, piece, parent)
+        replaced = self.swarm.start(member, piece, parent, offer, now)
+        if replaced is not None:
+            self._freed.append(replaced.parent)
         self.swarm.requeue(member)
         self._touched[member] = None
 
     def _offer(self, member: Member, piece: PieceIndex, parent: Member | None) -> PieceOffer:
-        sha256 = ""
-        if member.digest_form is DigestForm.SHA256 and not self.cdn.is_source:
-            sha256 = self.cdn.digests[piece].removeprefix("sha256:")
-        own = member.url if self.cdn.is_source else f"/download/{self.id[:3]}/{self.id}"
-        md5 = self._md5(piece)
-        layout = self.cdn.layout
-        wrapped = layout.size(piece) + 5 if layout is not None else self.cdn.piece_size
-        return PieceOffer(
-            piece=piece,
-            parent=cdn_peer_id(self._config.ip, self.id) if parent is None else parent.peer,
-            host=member.node_host if parent is None else parent.host,
-            port=self._config.download_port if parent is None else parent.port,
-            path=own if parent is None else parent.path,
-            piece_size=self.cdn.piece_size,
-            md5=f"{md5}:{wrapped}" if md5 else "",
-            sha256=sha256,
-            down_link_kb_per_s=20480,
-        )
+        cdn = self.cdn
+        sha256 = md5 = ""
+        if not cdn.is_source and member.digest_form is DigestForm.SHA256:
+            sha256 = cdn.digests[piece].removeprefix("sha256:")
+        if self._md5s and (known := self._md5s.get(piece)):
+            size = cdn.piece_size if self._layout is None else self._layout.size(piece) + WRAP_BYTES
+            md5 = f"{known}:{size}"
+        if parent is not None:
+            source = parent.peer, parent.host, parent.port, parent.path
+        elif cdn.is_source:
+            source = self._cdn_peer, member.node_host, self._config.download_port, member.url
+        else:
+            source = self._cdn_peer, member.node_host, self._config.download_port, self._path
+        return PieceOffer(piece, *source, cdn.piece_size, md5, sha256, _DOWN_LINK_KB_PER_S)
 
     def _md5(self, piece: PieceIndex) -> str:
         return self._md5s.get(piece, "")
 
     def _know_length(self) -> None:
-        layout = self.cdn.layout
+        layout = self._layout = self.cdn.layout
         if layout is not None:
-            self.swarm.all_pieces = (1 << layout.count) - 1
+            self.swarm.know_all(layout)
             for member in self.swarm.by_peer.values():
                 self.swarm.requeue(member)
             self._touch_done()
@@ -438,19 +480,26 @@ class Task:
                 member.exchange = None
                 self.swarm.requeue(member)
 
-    def _flush(self, out: list[SupernodeEffect]) -> None:
-        """Answer the held pulls of all members for whom something was decided."""
+    def _flush(self, now: float, out: list[SupernodeEffect]) -> None:
+        """Look for late pieces, then answer all held pulls for which something was decided."""
+        swarm = self.swarm
+        if swarm.may_be_overdue(now):
+            for member in swarm.overdue(now):
+                self._serve(member, now)
+        while self._freed:
+            self._uplink_freed(self._freed.pop(), now)
+        if not self._touched:
+            return
         for member in self._touched:
-            if member.exchange is None:
-                continue
-            out.append(Answer(member.exchange, self._news(member)))
-            member.exchange = None
-            self.swarm.requeue(member)
+            if member.exchange is not None:
+                out.append(Answer(member.exchange, self._news(member)))
+                member.exchange = None
+                swarm.requeue(member)
         self._touched.clear()
 
     def _news(self, member: Member) -> Reply:
-        if not self._is_done(member):
-            return PiecesOffered(tuple(offer for _, offer in member.fetching.values()))
+        if member.fetching or not self._is_done(member):
+            return PiecesOffered(tuple([flight.offer for flight in member.fetching.values()]))
         return self.completion()
 
     def completion(self) -> TaskCompleted:

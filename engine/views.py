@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .cdn import CdnPhase
 from .events import OriginFailure
@@ -12,9 +12,9 @@ from .events import OriginFailure
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .ids import TaskId
+    from .ids import PeerId, PieceIndex, TaskId
+    from .members import Member
     from .messages import Register
-    from .swarm import Member
     from .task import Task
 
 
@@ -66,6 +66,14 @@ class Census:
     downloads: dict[tuple[str, DownloadStatus], int]
 
 
+class InFlight(NamedTuple):
+    """A piece that ``child`` is to get from ``parent``, which may be the supernode's own copy."""
+
+    child: PeerId
+    piece: PieceIndex
+    parent: PeerId
+
+
 def view_of(task: Task) -> TaskView:
     """Return what there is to see of a task."""
     copy = task.cdn
@@ -92,6 +100,16 @@ def census_of(tasks: Iterable[Task]) -> Census:
             key = member.call_system, _download_status(task, member)
             found.downloads[key] = found.downloads.get(key, 0) + 1
     return found
+
+
+def in_flight_in(tasks: Iterable[Task]) -> list[InFlight]:
+    """List every piece that is taken to be under way."""
+    return [
+        InFlight(member.peer, piece, flight.offer.parent)
+        for task in tasks
+        for member in task.swarm.by_peer.values()
+        for piece, flight in member.fetching.items()
+    ]
 
 
 _STATUSES: Final = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -32,7 +31,6 @@ from ..engine.effects import (
 )
 from ..engine.events import OriginChecked, OriginFailed, OriginFailure
 from ..engine.supernode import SupernodeEngine
-from ..engine.trace import TraceWriter
 from .cdn import CdnStores
 from .cdn_port import DownloadPort
 from .front import Front, Traffic
@@ -40,10 +38,11 @@ from .host import Host
 from .http import open_listeners, serve_http
 from .origin import OriginReader
 from .pacing import Bandwidth
+from .recorder import Recorder, TraceLimits
 from .rest.registry import RegistryClient
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from ..engine.effects import SupernodeEffect
@@ -52,7 +51,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _LOOPBACK: Final = "127.0.0.1"
-_TRACE_BUFFER_BYTES: Final = 1 << 20
 _LOOKUPS: Final = 512
 """Names looked up at once: each takes a thread, and dead ones keep it for long."""
 
@@ -63,9 +61,10 @@ class SupernodeSettings:
 
     ``home`` holds the copies.  Ports 0: any free one.  ``advertise_ip`` empty: the address that
     this host uses towards others.  It listens there and on loopback, nowhere else.
-    ``record_dir``: write a trace of the engine there.  ``engine`` is how it decides; its own
-    address and port are filled in.  ``bandwidth`` is what it takes of the network.  ``profiles``:
-    whoever reaches the control port may see what the process is doing (``rest.profiles``).
+    ``record_dir``: write a trace of the engine there, so much of it as ``trace`` allows.
+    ``engine`` is how it decides; its own address and port are filled in.  ``bandwidth`` is what it
+    takes of the network.  ``profiles``: whoever reaches the control port may see what the process
+    is doing (``rest.profiles``).
     """
 
     home: Path
@@ -73,6 +72,7 @@ class SupernodeSettings:
     download_port: int = 8001
     advertise_ip: str = ""
     record_dir: Path | None = None
+    trace: TraceLimits = field(default_factory=TraceLimits)
     paranoid: bool = False
     engine: SupernodeConfig = field(default_factory=SupernodeConfig)
     bandwidth: Bandwidth = field(default_factory=Bandwidth)
@@ -108,6 +108,8 @@ async def serve_supernode(
             trio.open_nursery() as nursery,
         ):
             node = _Supernode(settings, config, reader, registries, nursery, closing)
+            if node.recorder is not None:
+                await nursery.start(node.recorder.run)
             await nursery.start(node.host.run)
             await nursery.start(serve_http, node.control.serve, control)
             await nursery.start(serve_http, node.port.serve, download)
@@ -140,7 +142,10 @@ class _Supernode:
         self._asked: dict[FetchId, trio.CancelScope] = {}
         seed = int.from_bytes(os.urandom(8), "big")
         engine = SupernodeEngine(config, Random(seed))
-        record = _recorder(settings.record_dir, config, seed, closing)
+        self.recorder: Recorder | None = None
+        if settings.record_dir is not None:
+            header = {"config": config, "seed": seed}
+            self.recorder = Recorder(settings.record_dir, settings.trace, "supernode", header)
         self.cdn = CdnStores(settings.home / "repo", reader, settings.bandwidth)
         self.port = DownloadPort(self.cdn, settings.bandwidth)
         closing.callback(self.cdn.close)
@@ -154,7 +159,10 @@ class _Supernode:
         )
         self.control = self._front.control
         self.host: Host[SupernodeEvent, SupernodeEffect] = Host(
-            self._front.timed, self._perform, record=record, paranoid=settings.paranoid
+            self._front.timed,
+            self._perform,
+            record=self.recorder.record if self.recorder is not None else None,
+            paranoid=settings.paranoid,
         )
 
     def _post(self, event: SupernodeEvent) -> None:
@@ -213,18 +221,6 @@ class _Supernode:
     def _read_said(self, event: OriginEvent) -> None:
         self._front.read_said(event)
         self.host.post(event)
-
-
-def _recorder(
-    folder: Path | None, config: SupernodeConfig, seed: int, closing: ExitStack
-) -> Callable[[float, object | None, Sequence[object]], None] | None:
-    if folder is None:
-        return None
-    folder.mkdir(parents=True, exist_ok=True)
-    name = f"supernode-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.trace"
-    out = closing.enter_context((folder / name).open("wb", buffering=_TRACE_BUFFER_BYTES))
-    writer = TraceWriter(out.write, {"engine": "supernode", "config": config, "seed": seed})
-    return writer.record
 
 
 async def _listen(host: str, port: int, closing: ExitStack) -> list[trio.SocketListener]:

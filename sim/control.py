@@ -1,4 +1,4 @@
-"""What peers and the supernode say to each other: requests and replies that take their time."""
+"""What peers and supernodes say to each other: requests and replies that take their time."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..engine.events import Dropped, ExchangeFailed, Replied, Requested
 from ..engine.ids import ExchangeId
+from .host import Queue
 
 if TYPE_CHECKING:
-    from ..engine.effects import Answer, Send
+    from collections.abc import Callable
+
+    from ..engine.effects import Answer, NodeAddress, Send
     from ..engine.messages import Reply
+    from .host import Host
+    from .scenario import Scenario
+    from .ways import Ways
     from .world import World
 
 
@@ -36,42 +42,63 @@ class Callee(Protocol):
 
 
 class _Call:
-    __slots__ = ("asked", "caller", "due", "is_over", "number", "reply")
+    __slots__ = ("asked", "caller", "due", "host", "is_over", "number", "reply", "station")
 
-    def __init__(self, number: ExchangeId, caller: Caller, asked: Send, due: float) -> None:
-        self.number, self.caller, self.asked, self.due = number, caller, asked, due
+    def __init__(
+        self, number: ExchangeId, caller: Caller, host: Host, asked: Send, due: float
+    ) -> None:
+        self.number, self.caller, self.host = number, caller, host
+        self.asked, self.due = asked, due
+        self.station: _Station | None = None
         self.reply: Reply | None = None
         self.is_over = False
 
 
-class Control:
-    """Carries exchanges: ``latency_s`` each way, and no answer within the timeout is a failure."""
+class _Station:
+    """A supernode's control port."""
 
-    def __init__(self, world: World, latency_s: float) -> None:
-        self._world, self._latency_s = world, latency_s
-        self._supernode: Callee | None = None
+    __slots__ = ("host", "queue", "supernode")
+
+    def __init__(self, supernode: Callee, host: Host) -> None:
+        self.supernode, self.host, self.queue = supernode, host, Queue()
+
+
+class Control:
+    """Carries exchanges: each message takes its time, and no answer within the timeout fails."""
+
+    def __init__(self, world: World, scenario: Scenario, ways: Ways) -> None:
+        self._world, self._scenario, self._ways = world, scenario, ways
+        latency_s = scenario.control_latency_s
+        self._latency_s = scenario.latency_s if latency_s is None else latency_s
+        self._is_plain = ways.are_alike and not (scenario.jitter_s or scenario.message_loss)
+        rate = scenario.supernode_messages_per_s
+        self._service_s = 1 / rate if rate else 0.0
+        self._rng = world.rng("control")
+        self._stations: dict[NodeAddress, _Station] = {}
         self._open: dict[ExchangeId, _Call] = {}
-        """Exchanges that the supernode has seen and not answered."""
+        """Exchanges that a supernode has seen and not answered."""
         self._timers: dict[float, deque[_Call]] = {}
         self._count = 0
 
-    def attach(self, supernode: Callee) -> None:
-        """Let ``supernode`` hear all requests."""
-        self._supernode = supernode
+    def attach(self, address: NodeAddress, supernode: Callee, host: Host) -> None:
+        """Let ``supernode`` hear all requests to ``address``."""
+        self._stations[address] = _Station(supernode, host)
 
-    def ask(self, caller: Caller, asked: Send) -> None:
-        """Put a request; the caller hears the outcome."""
+    def ask(self, caller: Caller, host: Host, asked: Send) -> None:
+        """Put a request from ``host``; the caller hears the outcome."""
         self._count += 1
-        call = _Call(ExchangeId(self._count), caller, asked, self._world.now + asked.timeout_s)
-        self._world.after(self._latency_s, self._arrive, call)
+        due = self._world.now + asked.timeout_s
+        call = _Call(ExchangeId(self._count), caller, host, asked, due)
+        call.station = self._stations.get(asked.node)
+        self._carry(call, self._arrive, is_request=True)
         self._set_timer(call)
 
     def answer(self, answer: Answer) -> None:
-        """Carry the supernode's answer back."""
+        """Carry a supernode's answer back."""
         call = self._open.pop(answer.exchange, None)
         if call is not None:
             call.reply = answer.reply
-            self._world.after(self._latency_s, self._reply, call)
+            self._carry(call, self._reply, is_request=False)
 
     def hang_up(self, caller: Caller) -> None:
         """A caller died: what it said a moment ago is lost, and its open exchanges break."""
@@ -80,27 +107,56 @@ class Control:
                 if call.caller is caller:
                     self._end(call)
 
-    def cut_off(self) -> None:
-        """The supernode died: whoever waits for an answer of it learns that."""
-        for call in self._open.values():
-            self._world.after(self._latency_s, self._refuse, call)
-        self._open.clear()
+    def cut_off(self, supernode: Callee) -> None:
+        """A supernode died: whoever waits for an answer of it learns that."""
+        for call in [c for c in self._open.values() if _callee(c) is supernode]:
+            del self._open[call.number]
+            self._carry(call, self._refuse, is_request=False)
+
+    def _carry(self, call: _Call, do: Callable[[_Call], object], *, is_request: bool) -> None:
+        """Have one message arrive, or not."""
+        if self._is_plain or call.station is None:
+            self._world.after(self._latency_s, do, call)
+            return
+        scenario, there = self._scenario, call.station.host
+        sender, receiver = (call.host, there) if is_request else (there, call.host)
+        loss = scenario.message_loss
+        if not self._ways.carry_message(sender, receiver) or (loss and self._rng.random() < loss):
+            return
+        latency_s = self._latency_s
+        if scenario.control_latency_s is None:
+            latency_s = self._ways.latency_s(sender, receiver)
+        if scenario.jitter_s:
+            latency_s += self._rng.random() * scenario.jitter_s
+        self._world.after(latency_s, do, call)
 
     def _arrive(self, call: _Call) -> None:
         if call.is_over:
             return
-        assert self._supernode is not None
-        if self._supernode.is_up:
-            self._open[call.number] = call
-            self._supernode.handle(Requested(call.number, call.asked.request))
+        station = call.station
+        if station is None or not station.supernode.is_up:
+            self._carry(call, self._refuse, is_request=False)
+        elif self._service_s:
+            taken_s = station.queue.done_s(self._world.now, self._service_s)
+            self._world.at(taken_s, self._take_in, call)
         else:
-            self._world.after(self._latency_s, self._refuse, call)
+            self._take_in(call)
+
+    def _take_in(self, call: _Call) -> None:
+        supernode = _callee(call)
+        if supernode.is_up and not call.is_over:
+            self._open[call.number] = call
+            supernode.handle(Requested(call.number, call.asked.request))
 
     def _reply(self, call: _Call) -> None:
-        if not call.is_over:
-            call.is_over = True
-            assert call.reply is not None
-            call.caller.handle(Replied(call.asked.exchange, call.reply))
+        if call.is_over:
+            return
+        call.is_over = True
+        if self._scenario.message_cpu_s:
+            done_s = call.host.cpu.done_s(self._world.now, self._scenario.message_cpu_s)
+            self._world.at(done_s, _hear, call)
+        else:
+            _hear(call)
 
     def _refuse(self, call: _Call) -> None:
         if not call.is_over:
@@ -111,11 +167,11 @@ class Control:
     def _end(self, call: _Call) -> None:
         if not call.is_over:
             call.is_over = True
-            self._world.after(self._latency_s, self._drop, call.number)
+            self._carry(call, self._drop, is_request=True)
 
-    def _drop(self, number: ExchangeId) -> None:
-        if self._open.pop(number, None) is not None and self._supernode is not None:
-            self._supernode.handle(Dropped(number))
+    def _drop(self, call: _Call) -> None:
+        if self._open.pop(call.number, None) is not None:
+            _callee(call).handle(Dropped(call.number))
 
     def _set_timer(self, call: _Call) -> None:
         # Timeouts of equal length come due in the order they were set, and hardly any ever does:
@@ -141,3 +197,13 @@ class Control:
             self._world.at(calls[0].due, self._ring, timeout_s)
         else:
             del self._timers[timeout_s]
+
+
+def _callee(call: _Call) -> Callee:
+    assert call.station is not None
+    return call.station.supernode
+
+
+def _hear(call: _Call) -> None:
+    assert call.reply is not None
+    call.caller.handle(Replied(call.asked.exchange, call.reply))

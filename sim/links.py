@@ -1,9 +1,10 @@
 """The network as flows: access links and how concurrent transfers share them.
 
-A flow crosses the uplink of its sender and the downlink of its receiver; the core between them is
-never the bottleneck.  ``EqualShare`` gives a flow the smaller of its equal shares at both ends and
-looks only at the two links that a start or an end touches.  ``MaxMin`` is the exact max-min fair
-allocation, recomputed for all flows once per instant: slower, and the check on the former.
+A flow crosses the uplink of its sender, the downlink of its receiver, and uplinks that racks or
+sites share, if there are any; the core between them is never the bottleneck.  ``EqualShare`` gives
+a flow the smaller of its equal shares at both ends and looks only at the two links that a start or
+an end touches; ``TreeShare`` does so along the whole way.  ``MaxMin`` is the exact max-min fair
+allocation, recomputed for all flows once per instant: slower, and the check on both.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ T = TypeVar("T")
 
 
 class Link:
-    """One direction of a host's access link, and the flows that cross it now."""
+    """One direction of an access link or a shared uplink, and the flows that cross it now."""
 
     __slots__ = ("flows", "rate_bytes_per_s", "share_bytes_per_s")
 
@@ -47,12 +48,20 @@ class Link:
 class Flow:
     """Bytes under way; made by ``Network.start``."""
 
-    __slots__ = ("alarm", "do", "down", "due", "left", "rate", "since", "size", "subject", "up")
+    __slots__ = (
+        *("alarm", "do", "down", "due", "left", "rate", "since", "size", "subject", "up", "via"),
+    )
 
     def __init__(
-        self, up: Link, down: Link, size: int, do: Callable[[Any], object], subject: object
+        self,
+        up: Link,
+        down: Link,
+        size: int,
+        do: Callable[[Any], object],
+        subject: object,
+        via: tuple[Link, ...] = (),
     ) -> None:
-        self.up, self.down, self.size = up, down, size
+        self.up, self.down, self.via, self.size = up, down, via, size
         self.do, self.subject = do, subject
         self.left = float(size)
         self.rate = 0.0
@@ -67,23 +76,54 @@ class Network(ABC):
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def start(self, up: Link, down: Link, size: int, do: Callable[[T], object], subject: T) -> Flow:
-        """Send ``size`` bytes from ``up`` to ``down``, then call ``do(subject)``."""
-        flow = Flow(up, down, size, do, subject)
+    def start(
+        self,
+        up: Link,
+        down: Link,
+        size: int,
+        do: Callable[[T], object],
+        subject: T,
+        via: tuple[Link, ...] = (),
+    ) -> Flow:
+        """Send ``size`` bytes from ``up`` to ``down``, then call ``do(subject)``.
+
+        ``via``: shared links between them.
+        """
+        flow = Flow(up, down, size, do, subject, via)
         flow.since = self._world.now
-        up.join(flow)
-        down.join(flow)
-        self._changed(up, down)
+        self._cross(flow)
         return flow
+
+    def review(self, flow: Flow, may_move: bool) -> bool:
+        """Hold ``flow``, so that it takes no share, or let it go on; tell whether it stands still.
+
+        It also stands still on a link that carries nothing.
+        """
+        is_held = flow not in flow.up.flows
+        if may_move and is_held:
+            self._cross(flow)
+        elif not may_move and not is_held:
+            self._set_rate(flow, 0.0)
+            self._leave(flow)
+        return not (may_move and flow.up.rate_bytes_per_s and flow.down.rate_bytes_per_s)
+
+    def set_rate(self, link: Link, rate_bytes_per_s: float) -> None:
+        """Change what ``link`` carries from now on; 0 stops all flows on it."""
+        link.rate_bytes_per_s = rate_bytes_per_s
+        link.share_bytes_per_s = rate_bytes_per_s / max(1, len(link.flows))
+        self._changed(link, link, ())
+
+    def moved(self, flow: Flow) -> float:
+        """Return the bytes of ``flow`` that have come through so far."""
+        return flow.size - flow.left + flow.rate * (self._world.now - flow.since)
 
     def cancel(self, flow: Flow) -> int:
         """Stop ``flow`` for good, without a call; return the bytes that had come through."""
         self._remove(flow)
-        left = flow.left - flow.rate * (self._world.now - flow.since)
-        return min(flow.size, max(0, round(flow.size - left)))
+        return min(flow.size, max(0, round(self.moved(flow))))
 
     @abstractmethod
-    def _changed(self, up: Link, down: Link) -> None:
+    def _changed(self, up: Link, down: Link, via: tuple[Link, ...]) -> None:
         """Flows joined or left these links: find the rates that follow."""
 
     def _set_rate(self, flow: Flow, rate: float) -> None:
@@ -91,7 +131,8 @@ class Network(ABC):
         flow.left -= flow.rate * (now - flow.since)
         flow.since = now
         flow.rate = rate
-        flow.due = due = now + flow.left / rate if flow.left > 0 else now
+        due = inf if not rate else now + flow.left / rate if flow.left > 0 else now
+        flow.due = due
         # An alarm that comes too early is put off when it rings: cheaper than a new one each time.
         if due < flow.alarm:
             flow.alarm = due
@@ -102,27 +143,59 @@ class Network(ABC):
         if flow.due <= now:
             self._remove(flow)
             flow.do(flow.subject)
-        elif flow.alarm <= now and flow.due < inf:
+        elif flow.alarm <= now:
             flow.alarm = flow.due
-            self._world.at(flow.due, self._ring, flow)
+            if flow.due < inf:
+                self._world.at(flow.due, self._ring, flow)
 
     def _remove(self, flow: Flow) -> None:
         # No alarm that still waits may find it due.
         flow.due = flow.alarm = inf
+        self._leave(flow)
+
+    def _cross(self, flow: Flow) -> None:
+        flow.up.join(flow)
+        flow.down.join(flow)
+        for link in flow.via:
+            link.join(flow)
+        self._changed(flow.up, flow.down, flow.via)
+
+    def _leave(self, flow: Flow) -> None:
+        if flow not in flow.up.flows:
+            return
         flow.up.leave(flow)
         flow.down.leave(flow)
-        self._changed(flow.up, flow.down)
+        for link in flow.via:
+            link.leave(flow)
+        self._changed(flow.up, flow.down, flow.via)
 
 
 class EqualShare(Network):
-    """``rate = min(up / flows on it, down / flows on it)``; may leave capacity unused."""
+    """``rate = min(up / flows on it, down / flows on it)``; may leave capacity unused.
 
-    def _changed(self, up: Link, down: Link) -> None:
+    Looks at no shared link.
+    """
+
+    def _changed(self, up: Link, down: Link, via: tuple[Link, ...]) -> None:
         for link in (up, down):
             for flow in link.flows:
                 rate = flow.up.share_bytes_per_s
                 if flow.down.share_bytes_per_s < rate:
                     rate = flow.down.share_bytes_per_s
+                if rate != flow.rate:
+                    self._set_rate(flow, rate)
+
+
+class TreeShare(Network):
+    """As ``EqualShare``, with the shared links on the way."""
+
+    def _changed(self, up: Link, down: Link, via: tuple[Link, ...]) -> None:
+        for link in (up, down, *via):
+            for flow in link.flows:
+                rate = min(flow.up.share_bytes_per_s, flow.down.share_bytes_per_s)
+                for shared in flow.via:
+                    if shared.share_bytes_per_s < rate:
+                        rate = shared.share_bytes_per_s
                 if rate != flow.rate:
                     self._set_rate(flow, rate)
 
@@ -135,8 +208,8 @@ class MaxMin(Network):
         self._links: dict[Link, None] = {}
         self._stale = False
 
-    def _changed(self, up: Link, down: Link) -> None:
-        for link in (up, down):
+    def _changed(self, up: Link, down: Link, via: tuple[Link, ...]) -> None:
+        for link in (up, down, *via):
             if link.flows:
                 self._links[link] = None
             else:
@@ -174,7 +247,7 @@ def max_min_rates(links: list[Link]) -> dict[Flow, float]:
         for flow in link.flows:
             if flow not in rates:
                 rates[flow] = share
-                for end in (flow.up, flow.down):
+                for end in (flow.up, flow.down, *flow.via):
                     room[end] = max(0.0, room[end] - share)
                     unfixed[end] -= 1
     return rates

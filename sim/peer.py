@@ -1,4 +1,4 @@
-"""A simulated peer: a ``DownloadEngine`` and the machine it runs on."""
+"""A simulated download: a ``DownloadEngine`` and the replica that it fills."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from ..engine.effects import (
     Tell,
 )
 from ..engine.events import (
+    HeldPiece,
     OriginEnded,
     OriginFailed,
     OriginOpened,
@@ -29,50 +30,60 @@ from ..engine.events import (
     PublishFailed,
     Started,
 )
-from ..engine.ids import task_id
 from .node import Node
-from .serving import FileServer, PeerServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..engine.config import DownloadConfig
-    from ..engine.effects import DownloadEffect
+    from ..engine.effects import DownloadEffect, NodeAddress
     from ..engine.events import DownloadEvent, OriginEvent
     from ..engine.ids import FetchId
-    from .host import Host
+    from .host import Host, Replica
     from .origin import OriginRead
     from .stage import Stage
     from .transfers import PieceTransfer
 
 
 class Peer:
-    """One download on one host; its peer server outlives the download."""
+    """One process that downloads one file; ``number`` is its machine's.
+
+    ``ended`` is told when it is over, well or not.  ``stream`` names its randomness.
+    """
 
     def __init__(
         self,
         number: int,
         config: DownloadConfig,
-        host: Host,
+        replica: Replica,
         stage: Stage,
         ended: Callable[[Peer], None],
+        stream: str,
     ) -> None:
-        self.number, self.host = number, host
-        self.began_s: float | None = None
-        self.took_s: float | None = None
+        self.number, self.config, self.replica = number, config, replica
         self.finish: Finish | None = None
         self._stage, self._ended = stage, ended
-        self._config = config
         self._fetches: dict[FetchId, PieceTransfer] = {}
         self._reads: dict[FetchId, OriginRead] = {}
-        self._server: PeerServer | None = None
-        if stage.peer_servers:
-            self._server = PeerServer(config.peer, config.path.rpartition("/")[2], host, stage)
-        host.server = self._server or FileServer(stage.transfers)
-        engine = DownloadEngine(config, stage.world.rng(f"peer {number}"))
+        self._engine = DownloadEngine(config, stage.world.rng(stream))
         self.node: Node[DownloadEvent, DownloadEffect] = Node(
-            stage.world, config.peer, engine, self._perform, stage.watch, paranoid=stage.paranoid
+            stage.world,
+            config.peer,
+            self._engine,
+            self._perform,
+            stage.watch,
+            paranoid=stage.paranoid,
         )
+
+    @property
+    def host(self) -> Host:
+        """The machine it runs on."""
+        return self.replica.host
+
+    @property
+    def supernode(self) -> NodeAddress | None:
+        """The supernode that last took a registration."""
+        return self._engine.node
 
     @property
     def has_file(self) -> bool:
@@ -80,73 +91,70 @@ class Peer:
         return self.finish is not None and self.finish.code is FailCode.SUCCESS
 
     def start(self) -> None:
-        """Begin the download, now; a peer that died before does nothing."""
-        self.began_s = self._stage.world.now
-        if self._server is not None:
-            self._server.announce()
-        self.node.handle(Started())
+        """Begin, with what an earlier process left: bytes that are bad are found out and go."""
+        replica, content = self.replica, self.replica.content
+        for piece in [piece for piece, is_bad in replica.stored.items() if is_bad]:
+            replica.discard(piece)
+        held = tuple(
+            HeldPiece(piece, content.sizes[piece], content.sha256(piece))
+            for piece in sorted(replica.serves)
+        )
+        if held:
+            length, size = content.length, content.piece_size
+            self.node.handle(Started(held, length, size, content.validator))
+        else:
+            self.node.handle(Started())
 
     def crash(self) -> None:
-        """Die: dfget and peer server both, with whatever they were saying."""
+        """Die, with whatever it was saying and fetching."""
         self.node.crash()
-        if self._server is not None:
-            self._server.node.crash()
-        self.host.listens = False
         for fetch in [*self._fetches, *self._reads]:
             self._cancel(fetch)
         self._stage.control.hang_up(self.node)
-        self._stage.transfers.cut_off(self.host)
 
     def _perform(self, effect: DownloadEffect) -> None:
         match effect:
             case Send():
-                self._stage.control.ask(self.node, effect)
+                self._stage.control.ask(self.node, self.replica.host, effect)
             case FetchPiece():
                 self._fetches[effect.fetch] = self._stage.transfers.fetch(
-                    self.host, effect, self._fetched
+                    self.replica, effect, self._fetched
                 )
             case KeepPiece(piece):
-                host = self.host
-                host.serves[piece] = None
-                host.disk[piece] = host.disk[piece] or self._stage.rot.spoils(self.number, piece)
+                replica = self.replica
+                replica.serves[piece] = None
+                if self._stage.scenario.disk_unsynced_s:
+                    replica.kept_s[piece] = self._stage.world.now
+                if self._stage.rot.spoils(self.number, piece):
+                    replica.stored[piece] = True
             case DropPiece(piece):
-                self.host.serves.pop(piece, None)
+                self.replica.serves.pop(piece, None)
             case CancelFetch(fetch):
                 self._cancel(fetch)
             case ReadOrigin():
                 self._reads[effect.fetch] = self._stage.origin.read(
-                    self.host, effect, self._origin_said
+                    self.replica, effect, self._origin_said
                 )
             case LayOut():
                 if not effect.keep:
-                    self.host.disk.clear()
-                    self.host.serves.clear()
+                    self.replica.clear()
             case Publish():
                 self._stage.world.after(0.0, self.node.handle, self._publish(effect))
             case Finish():
-                self._finish(effect)
+                self.finish = effect
+                self._ended(self)
             case Tell():
                 pass  # Nobody watches one peer of thousands.
             case _:
                 assert_never(effect)
 
     def _publish(self, effect: Publish) -> Published | PublishFailed:
-        if effect.md5 and effect.md5 != self._stage.content.md5:
-            return PublishFailed(f"md5 is {self._stage.content.md5}", mismatch=True)
-        if effect.md5 and any(self.host.disk.values()):
+        content = self.replica.content
+        if effect.md5 and effect.md5 != content.md5:
+            return PublishFailed(f"md5 is {content.md5}", mismatch=True)
+        if effect.md5 and any(self.replica.stored.values()):
             return PublishFailed("md5 of the file is another", mismatch=True)
         return Published()
-
-    def _finish(self, effect: Finish) -> None:
-        assert self.began_s is not None
-        self.finish = effect
-        self.took_s = self._stage.world.now - self.began_s
-        if self._server is not None:
-            config = self._config
-            self._server.finished(
-                task_id(config.task_url), config.nodes[0], delivered=self.has_file
-            )
-        self._ended(self)
 
     def _cancel(self, fetch: FetchId) -> None:
         if (transfer := self._fetches.pop(fetch, None)) is not None:

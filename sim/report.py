@@ -20,13 +20,16 @@ class Report:
     """The figures of one run.
 
     ``completions_s`` are the seconds that each peer took which has the file, ascending.
-    ``unfinished`` peers live and do not have it: they failed, or the run ended too early.
+    ``unfinished`` peers live and do not have it: they failed, or the run ended too early.  Those
+    ``without_room`` on their disks cannot have it.  A report that ``is_partial`` was made before
+    the run was over.
     """
 
     scenario: Scenario
     completions_s: tuple[float, ...]
     unfinished: int
     crashed: int
+    without_room: int
     origin_bytes: int
     supernode_bytes: int
     peer_bytes: int
@@ -35,6 +38,7 @@ class Report:
     simulated_s: float
     wall_s: float
     trace_digest: str
+    is_partial: bool = False
 
     @property
     def mean_s(self) -> float | None:
@@ -78,6 +82,7 @@ class Report:
             "transfers_per_s": self.transfers / self.wall_s,
             "trace_digest": self.trace_digest,
             "seed": self.scenario.seed,
+            "partial": self.is_partial,
         }
         return json.dumps(figures, indent=2)
 
@@ -86,9 +91,12 @@ class Report:
         bound_mean_s, bound_max_s = self.scenario.bounds
         layout = self.scenario.layout
         times = self.completions_s
-        fate = f"{len(times)} of {self.scenario.peers} peers have the file"
+        fate = f"PARTIAL, up to {self.simulated_s:.3f} s: " if self.is_partial else ""
+        fate += f"{len(times)} of {self.scenario.peers} peers have the file"
         if self.crashed:
             fate += f", {self.crashed} crashed"
+        if self.without_room:
+            fate += f", {self.without_room} have no room for it"
         if self.unfinished:
             fate += f", {self.unfinished} DO NOT"
         return "\n".join(

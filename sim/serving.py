@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, assert_never
 
 from ..engine.effects import Send
@@ -22,6 +23,7 @@ from ..engine.uploads import (
     Respond,
     RetireServer,
     ServePiece,
+    StopRequested,
     SurveyData,
     UploadEnded,
     UploadPolicy,
@@ -29,11 +31,10 @@ from ..engine.uploads import (
 from .node import Node
 
 if TYPE_CHECKING:
-    from ..engine.effects import NodeAddress
     from ..engine.events import ExchangeFailed, Replied
-    from ..engine.ids import PeerId, TaskId
     from ..engine.uploads import PeerServerEffect, PeerServerEvent
-    from .host import Host
+    from .host import Host, Replica
+    from .peer import Peer
     from .stage import Stage
     from .transfers import PieceTransfer, Transfers
 
@@ -56,35 +57,42 @@ class FileServer:
 
 
 class PeerServer:
-    """A peer server's engine, and the directory with the one download that it serves."""
+    """A peer server's engine, and the directory with the downloads that it serves."""
 
-    def __init__(self, peer: PeerId, name: str, host: Host, stage: Stage) -> None:
-        self._peer, self._name, self._host, self._stage = peer, name, host, stage
+    def __init__(self, name: str, host: Host, stage: Stage) -> None:
+        self._host, self._stage = host, stage
         self._asked: dict[ExchangeId, PieceTransfer] = {}
         self._numbers: dict[PieceTransfer, ExchangeId] = {}
         self._count = 0
-        self._used_s = 0.0
-        self._is_done = self._is_delivered = False
+        self._files: dict[str, _File] = {}
         self.node: Node[PeerServerEvent, PeerServerEffect] = Node(
             stage.world,
-            f"{peer} server",
+            name,
             PeerServerEngine(_POLICY),
             self._perform,
             stage.watch,
             paranoid=stage.paranoid,
         )
 
-    def announce(self) -> None:
+    def announce(self, peer: Peer) -> None:
         """A download begins and wants to be served."""
-        self._used_s = self._stage.world.now
-        self.node.handle(CheckRequested(self._next(), self._name, "", ""))
+        name = _name(peer.config.path)
+        self._files[name] = _File(peer.replica, self._stage.world.now)
+        self.node.handle(CheckRequested(self._next(), name, "", ""))
 
-    def finished(self, task: TaskId, node: NodeAddress, *, delivered: bool) -> None:
+    def finished(self, peer: Peer) -> None:
         """The download ended; its pieces stay on offer for a while."""
-        self._is_done, self._is_delivered = True, delivered
-        self._used_s = self._stage.world.now
-        report = FinishReported(self._next(), self._name, task, self._peer, str(node))
+        config, name = peer.config, _name(peer.config.path)
+        file = self._files[name]
+        file.is_done, file.is_delivered = True, peer.has_file
+        file.used_s = self._stage.world.now
+        node = peer.supernode
+        report = FinishReported(self._next(), name, config.task, config.peer, str(node or ""))
         self.node.handle(report)
+
+    def stop(self) -> None:
+        """Leave all swarms and end, once uploads under way are through."""
+        self.node.handle(StopRequested())
 
     def ask(self, transfer: PieceTransfer) -> None:
         """Put the request for a piece to the engine."""
@@ -94,7 +102,7 @@ class PeerServer:
         self.node.handle(
             PieceRequested(
                 exchange=exchange,
-                name=offer.path.rpartition("/")[2],
+                name=_name(offer.path),
                 byte_range=f"bytes={first}-{first + size - 1}",
                 piece=str(offer.piece),
                 piece_size=str(size),
@@ -130,9 +138,9 @@ class PeerServer:
                 self._stage.world.after(0.0, self.node.handle, DataSurveyed(self._survey()))
             case LeaveSwarm(node, task, peer):
                 leave = Send(self._next(), node, LeaveTask(task, peer), _LEAVE_TIMEOUT_S)
-                self._stage.control.ask(self, leave)
-            case DeleteDownload():
-                self._host.serves.clear()
+                self._stage.control.ask(self, self._host, leave)
+            case DeleteDownload(name):
+                self._files[name].replica.serves.clear()
             case CloseServer():
                 self._host.listens = False
             case LimitUploads() | RetireServer():
@@ -141,7 +149,23 @@ class PeerServer:
                 assert_never(effect)
 
     def _survey(self) -> tuple[FoundFile, ...]:
-        if not self._host.serves and self._is_done:
-            return ()
-        age_s = self._stage.world.now - self._used_s
-        return (FoundFile(self._name, age_s, not self._is_done, self._is_delivered),)
+        now = self._stage.world.now
+        return tuple(
+            FoundFile(name, now - file.used_s, not file.is_done, file.is_delivered)
+            for name, file in self._files.items()
+            if file.replica.serves or not file.is_done
+        )
+
+
+@dataclass(slots=True)
+class _File:
+    """One download in the directory."""
+
+    replica: Replica
+    used_s: float
+    is_done: bool = False
+    is_delivered: bool = False
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..engine.ids import TaskId
     from .control import Control
     from .faults import Rot
     from .host import Content
     from .node import Watch
     from .origin import Origin
+    from .scenario import Scenario
     from .transfers import Transfers
     from .world import World
 
@@ -19,16 +23,16 @@ if TYPE_CHECKING:
 class Stage:
     """The world and what moves in it.
 
-    ``peer_servers``: uploads are decided by a ``PeerServerEngine`` on each peer.  ``paranoid``:
-    nodes check their engine after every call.
+    ``contents`` are the files by task, in the order of their numbers.  ``paranoid``: nodes check
+    their engine after every call.
     """
 
+    scenario: Scenario
     world: World
     control: Control
     transfers: Transfers
     origin: Origin
-    content: Content
+    contents: Mapping[TaskId, Content]
     rot: Rot
     watch: Watch
-    peer_servers: bool
     paranoid: bool

@@ -1,8 +1,9 @@
 """Time, chance, and what is to happen when: the only room that knows simpy.
 
 Nearly everything that happens in a swarm is a call at a known time, and there are millions of
-them, so they wait on a private agenda behind one armed simpy timeout.  What reads as a story
-(arrivals, faults, sampling) is a generator of pauses, and runs as a simpy process.
+them, so they wait on a private agenda behind one armed simpy timeout; when that fires, all calls
+are made up to the next thing that simpy itself has to do.  What reads as a story (arrivals,
+faults, sampling) is a generator of pauses, and runs as a simpy process.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from heapq import heappop, heappush
 from itertools import count
 from math import inf
 from random import Random
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
 import simpy
+
+from ..engine.errors import DamselflyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -24,17 +27,28 @@ Story: TypeAlias = "Iterator[float]"
 """Yields how many seconds to pause before it goes on."""
 
 
+class Runaway(DamselflyError):
+    """More has been asked for than one run may; the message says when that was."""
+
+
 class World:
-    """A simulated clock (seconds from 0) and every source of randomness of one run."""
+    """A simulated clock (seconds from 0) and every source of randomness of one run.
+
+    After ``most_calls`` calls ``run`` raises ``Runaway``, so that even what is stuck in an instant
+    ends.
+    """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.now = 0.0
+        self.most_calls = inf
         self._env = simpy.Environment()
         self._over = self._env.event()
         self._agenda: list[tuple[float, int, Callable[[Any], object], Any]] = []
         self._numbers = count()
         self._armed = inf
+        self._ahead = inf
+        """How far the agenda may run ahead of simpy's clock."""
 
     def rng(self, name: str) -> Random:
         """Return the stream of ``name``: an own one each, so that no consumer disturbs another."""
@@ -67,6 +81,7 @@ class World:
         """End ``run`` once what is due now is done."""
         if not self._over.triggered:
             self._over.succeed(True)
+            self._ahead = -inf
 
     def _limit(self, until: float) -> Story:
         yield until - self.now
@@ -75,8 +90,13 @@ class World:
 
     def _told(self, story: Story) -> Generator[simpy.Event, None, None]:
         for pause in story:
-            yield self._env.timeout(pause)
+            yield self._env.timeout(pause + (self.now - self._env.now))
             self.now = max(self.now, self._env.now)
+            if next(self._numbers) > self.most_calls:
+                self._run_away()
+
+    def _run_away(self) -> NoReturn:
+        raise Runaway(f"more than {self.most_calls} calls, at {self.now!r} s")
 
     def _arm(self, when: float) -> None:
         self._armed = when
@@ -88,10 +108,15 @@ class World:
         if alarm.value != self._armed:
             return
         agenda = self._agenda
-        self.now = now = max(self.now, self._armed)
+        self.now = max(self.now, self._armed)
         self._armed = -inf
-        while agenda and agenda[0][0] <= now:
-            _, _, do, subject = heappop(agenda)
+        self._ahead = self._env.peek()
+        while agenda and ((due := agenda[0][0]) <= self.now or due < self._ahead):
+            _, number, do, subject = heappop(agenda)
+            if due > self.now:
+                self.now = due
+            if number > self.most_calls:
+                self._run_away()
             do(subject)
         self._armed = inf
         if agenda:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from damselfly.sim.scenario_file import find, load
+
 ROOT = Path(__file__).parent.parent
 README = ROOT / "benchmarks" / "README.md"
 
@@ -20,7 +22,9 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("name", ["fetch", "dfdaemon", "rpc", "engine", "sim", "hosts"])
+@pytest.mark.parametrize(
+    "name", ["fetch", "dfdaemon", "rpc", "engine", "sim", "hosts", "published"]
+)
 def test_a_benchmark_runs_and_keeps_its_results(name: str, tmp_path: Path) -> None:
     kept = tmp_path / "README.md"
     before = README.read_text()
@@ -49,6 +53,29 @@ def test_a_quick_run_keeps_nothing() -> None:
     before = README.read_text()
     run("--quick", "engine")
     assert README.read_text() == before
+
+
+def test_calibration_measures_what_scenarios_can_be_told(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.calibrate", "--quick", "--disk", str(tmp_path)]
+    file = tmp_path / "calibration.json"
+    done = subprocess.run(
+        [*command, "--into", str(file)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(file.read_text())["scenario"]
+    kept = json.loads((ROOT / "benchmarks" / "calibration.json").read_text())["scenario"]
+    assert set(found) == set(kept)
+    assert all(value > 0 for value in found.values())
+    (tmp_path / "measured.yml").write_text(done.stdout)
+    measured = load(tmp_path / "measured.yml")
+    assert found == {name: getattr(measured, name) for name in found}
+
+
+def test_the_scenario_of_calibrated_machines_is_what_was_measured() -> None:
+    kept = json.loads((ROOT / "benchmarks" / "calibration.json").read_text())
+    calibrated = load(find("calibrated"))
+    assert {name: getattr(calibrated, name) for name in kept["scenario"]} == kept["scenario"]
+    assert kept["command"] == "python -m benchmarks.calibrate"
 
 
 def test_an_unknown_name_is_refused() -> None:

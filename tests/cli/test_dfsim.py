@@ -25,7 +25,8 @@ SMALL = ["run", "--peers", "8", "--size", "8MB", "--seed", "4"]
 KEYS = {
     *("peers", "file_bytes", "mean_s", "p50_s", "p99_s", "max_s", "bound_mean_s", "bound_max_s"),
     *("ratio_mean", "ratio_max", "origin_bytes", "supernode_bytes", "peer_bytes", "wall_s"),
-    *("transfers_per_s", "trace_digest", "seed"),
+    *("transfers_per_s", "trace_digest", "seed", "partial"),
+    "partial",
 }
 
 
@@ -63,7 +64,29 @@ def test_every_knob_reaches_the_scenario(
     assert figures["supernode_bytes"] + figures["peer_bytes"] == 8 * 8_000_000
     assert figures["max_s"] > 8e6 / 6.25e6  # the origin's 50 mbit
     assert figures["seed"] == 4
+    assert figures["partial"] is False
     assert figures["trace_digest"] in out
+
+
+def test_a_scenario_file_is_run_with_some_knobs_turned(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.yml"
+    file.write_text("peers: 500\nfile_bytes: 3MB\nseed: 9\nclasses: [{share: 0.5, up: 2}]\n")
+    assert main(["run", str(file), "--peers", "6", "--peer-servers"]) == 0
+    first, second, *_, last = capsys.readouterr().out.splitlines()
+    assert first == f"dfsim run --scenario {file} --peers 6 --peer-servers"
+    assert "6 of 6 peers have the file; 3 pieces of 1048576 bytes" in second
+    assert main(shlex.split(first)[1:]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == last
+
+
+def test_scenarios_that_come_along_have_names(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", "two-supernodes", "--peers", "5", "--size", "5MB", "--check"]
+    assert main(words) == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first == "dfsim run --scenario two-supernodes --peers 5 --size 5MB --check"
+    assert "5 of 5" in second
 
 
 def test_the_digest_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,6 +113,9 @@ def test_the_digest_alone(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "--jsno", "x"], "unrecognized arguments: --jsno"),
         (["run", "--json", "/nowhere/x.json"], "--json /nowhere/x.json: cannot be written"),
         (["run", "--json", "/"], "--json /: cannot be written"),
+        (["run", "flesh-crowd"], "scenario flesh-crowd: there is no such file; did you mean flash"),
+        (["run", "churn", "--scenario", "nat"], "churn and --scenario nat: expected one scenario"),
+        (["run", "churn", "--seed", "x"], "--seed"),
     ],
 )
 def test_bad_usage_is_one_line_and_status_2(
@@ -127,9 +153,9 @@ def test_an_interrupt_leaves_the_figures_so_far(
     assert main([*SMALL, "--json", str(tmp_path / "out.json")]) == 130
     said = capsys.readouterr()
     assert said.err == "dfsim: interrupted; the figures so far:\n"
-    assert "0 of 8 peers have the file, 8 DO NOT" in said.out
+    assert "PARTIAL, up to 0.250 s: 0 of 8 peers have the file, 8 DO NOT" in said.out
     assert "simulated    0.250 s" in said.out
-    assert not (tmp_path / "out.json").exists()
+    assert json.loads((tmp_path / "out.json").read_text())["partial"] is True
 
 
 def test_ctrl_c_ends_the_process_without_a_traceback() -> None:
@@ -183,7 +209,7 @@ def test_a_check_that_fails_is_one_line_and_status_1(
     monkeypatch.setattr(Content, "sha256", wrong)
     assert main([*SMALL, "--check"]) == 1
     said = capsys.readouterr().err
-    assert "keeps piece" in said
+    assert said.startswith("dfsim: at ")
     assert len(said.splitlines()) == 1
 
 
@@ -200,4 +226,4 @@ def test_peers_left_without_the_file_make_the_run_a_failure(
     assert main([*SMALL, "--check"]) == 1
     said = capsys.readouterr()
     assert "8 DO NOT" in said.out
-    assert said.err.startswith("dfsim: 8 live peers do not have the file at 0.250 s: 10.0.0.0-")
+    assert said.err.startswith("dfsim: at the end, 0.25 s: 8 downloads have not ended: 10.0.0.0-")

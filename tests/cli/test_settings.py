@@ -334,6 +334,7 @@ def test_supernode_defaults_and_flags(tmp_path: Path) -> None:
 def test_supernode_flags_of_the_engine() -> None:
     told = supernode(
         *("--cdn-pattern", "source", "--up-limit", "7", "--down-limit", "6"),
+        *("--policy", "dragonfly-v1"),
         *("--max-bandwidth", "200MB", "--system-bandwidth", "20MB"),
         *("--fail-access-interval", "1m", "--gc-initial-delay", "0", "--gc-meta-interval", "2s"),
         *("--task-expire-time", "3s", "--peer-gc-delay", "4s"),
@@ -341,6 +342,7 @@ def test_supernode_flags_of_the_engine() -> None:
     assert told.bandwidth == Bandwidth(0, 200 << 20, 20 << 20)
     assert told.engine == SupernodeConfig(
         cdn_pattern=CdnPattern.SOURCE,
+        policy="dragonfly-v1",
         up_slots=7,
         down_slots=6,
         fail_access_s=60,
@@ -413,6 +415,7 @@ def test_the_supernode_file(tmp_path: Path) -> None:
         ("base: {listenport: 1}", "unknown key base.listenport: did you mean listenPort?"),
         ("base: {listenPort: 70000}", "base.listenPort: port '70000'"),
         ("base: {listenPort: [1]}", "base.listenPort: Expected"),
+        ("base: {policy: rares}", "base.policy: policy is 'rares': expected damselfly"),
         ("base: {peerUpLimit: 0}", "base.peerUpLimit: '0': expected"),
         ("base: {pieceSizePolicy: dragon}", "did you mean dragonfly?"),
         ("base: {cdnPattern: lokal}", "base.cdnPattern: unknown cdn pattern 'lokal': did you"),

@@ -7,17 +7,23 @@ import socket
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
 import pytest
 
+from damselfly.cli.config_file import supernode_choice
 from damselfly.cli.options import SUPERNODE
+from damselfly.cli.settings import supernode_settings
 from damselfly.cli.supernode import main
+from damselfly.engine.errors import ConfigError
+from damselfly.net.recorder import TraceLimits
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from pathlib import Path
+
+    from damselfly.net.supernode import SupernodeSettings
 
 PATIENCE_S = 60
 READY = re.compile(
@@ -123,3 +129,24 @@ def test_a_home_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixtur
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert f"{tmp_path}/file" in err
+
+
+def settings(*flags: str, environ: dict[str, str] | None = None) -> SupernodeSettings:
+    parsed = SUPERNODE.parse(["--home-dir", "/sn", *flags])
+    chosen = supernode_choice(parsed, environ or {}, Path(parsed.config) if parsed.config else None)
+    return supernode_settings(parsed, chosen)
+
+
+def test_how_much_of_a_trace_is_kept(tmp_path: Path) -> None:
+    default = settings()
+    assert (default.record_dir, default.trace) == (None, TraceLimits(64 << 20, 8))
+    told = settings("--record", "/r", "--record-size", "1M", "--record-files", "3")
+    assert (told.record_dir, told.trace) == (Path("/r"), TraceLimits(1 << 20, 3))
+    file = tmp_path / "supernode.yml"
+    file.write_text("base: {recordDir: /t, recordFileSize: 2MB, recordFiles: 5}\n")
+    told = settings("--config", str(file), environ={"SUPERNODE_RECORD_FILES": "6"})
+    assert (told.record_dir, told.trace) == (Path("/t"), TraceLimits(2 << 20, 6))
+    with pytest.raises(ConfigError, match="number of trace files is 1: expected at least 2"):
+        settings("--record-files", "1")
+    with pytest.raises(ConfigError, match="size of trace files is 0: expected at least 1 byte"):
+        settings("--record-size", "0")

@@ -303,6 +303,18 @@ def test_what_a_failed_read_leaves_is_kept_if_it_can_be_of_use(
     assert bool(only(DeleteCopy, effects)) is goes
 
 
+@pytest.mark.parametrize(("status", "reads"), [(503, 2), (404, 1)])
+def test_an_origin_in_trouble_is_asked_again_and_one_that_refuses_is_not(
+    status: int, reads: int
+) -> None:
+    node = Supernode()
+    node.ask(0.0, wish("a"))
+    fetch = node.open_origin(0.0, 2)
+    node.at(1.0, OriginFailed(fetch, OriginFailure.STATUS, "why", status))
+    node.at(3.0)
+    assert len(node.reads) == reads
+
+
 def test_a_file_that_fits_nowhere_drives_out_nothing() -> None:
     node = Supernode()
     exchange = node.ask(0.0, wish("a"))

@@ -307,6 +307,16 @@ def test_no_pull_while_all_slots_are_full() -> None:
     assert it.asked(PullPieces)
 
 
+def test_never_more_at_once_than_there_are_slots() -> None:
+    it = Download(NODE, down_slots=2)
+    it.join(4)
+    effects = it.offered(0.1, offer(0), offer(1), offer(2))
+    assert [fetch.offer.piece for fetch in only(FetchPiece, effects)] == [0, 1]
+    it.fetched(0.2, 0)
+    effects = it.offered(0.3, offer(1), offer(2))
+    assert [fetch.offer.piece for fetch in only(FetchPiece, effects)] == [2]
+
+
 def test_pieces_listed_again_are_not_fetched_again() -> None:
     it = Download(NODE)
     it.join(3)
@@ -320,6 +330,30 @@ def test_pieces_listed_again_are_not_fetched_again() -> None:
     it.reply(it.now, ReportPiece, Acknowledged(Code.REPORT_OK))
     it.offered(it.now, offer(0))
     assert len(it.asked(ReportPiece)) == reports, "and is made again when it got lost"
+
+
+def test_a_piece_that_is_late_is_fetched_from_whom_the_supernode_now_says() -> None:
+    it = Download(NODE)
+    it.join(3)
+    it.offered(0.1, offer(0, "slow"), offer(1))
+    first = it.fetches[0].fetch
+    effects = it.offered(5.0, offer(0, "quick"), offer(1))
+    assert one(CancelFetch, effects).fetch == first
+    assert one(FetchPiece, effects).offer.parent == "quick"
+    assert not it.at(5.1, PieceFetched(first, CONTENT, digest(0)))
+    it.fetched(5.2, 0)
+    (report,) = it.asked(ReportPiece)
+    assert isinstance(report.request, ReportPiece)
+    assert report.request.parent == "quick"
+
+
+@pytest.mark.parametrize("strange", [offer(0, "quick", piece_size=2 * MIB), offer(0)])
+def test_what_is_no_better_offer_leaves_a_fetch_alone(strange: PieceOffer) -> None:
+    it = Download(NODE)
+    it.join(3)
+    it.offered(0.1, offer(0))
+    assert not only(CancelFetch, it.offered(0.2, strange))
+    assert it.fetches[0].offer.parent == "parent"
 
 
 @pytest.mark.parametrize("strange", [offer(3), offer(0, piece_size=2 * MIB)])
@@ -385,6 +419,20 @@ def test_an_answer_that_crossed_a_failure_report_starts_nothing() -> None:
     assert it.last_pull().result is PullResult.FAILED
     assert not only(FetchPiece, it.offered(0.3, offer(0))), "the older pull's answer"
     assert only(FetchPiece, it.offered(0.4, offer(0, "another"))), "the failed pull's answer"
+
+
+def test_an_overtaken_answer_does_not_bring_back_a_parent_that_was_left() -> None:
+    it = Download(NODE)
+    it.join(2)
+    it.offered(0.1, offer(0, "a"), offer(1, "b"))
+    it.failed(0.2, 0, FetchFailure.SHORT)
+    it.offered(0.3, offer(0, "c"), offer(1, "d"))
+    assert it.fetches[0].offer.parent == "c"
+    assert it.fetches[1].offer.parent == "d"
+    assert not only(FetchPiece, it.offered(0.4, offer(0, "a"), offer(1, "b")))
+    it.at(1.0)
+    (fetch,) = only(FetchPiece, it.offered(1.1, offer(0, "e"), offer(1, "d")))
+    assert fetch.offer.parent == "e"
 
 
 def test_too_many_failures_in_a_row_end_the_swarm_part() -> None:

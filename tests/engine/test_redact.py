@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from damselfly.engine import redact
 from damselfly.engine.config import DownloadConfig
 from damselfly.engine.ids import PeerId, PieceIndex, TaskId, cdn_peer_id, task_id
 from damselfly.engine.messages import PieceOffer, PiecesOffered, Register
@@ -123,3 +124,13 @@ def test_settings_are_redacted_like_what_comes_of_them():
     assert shown == DownloadConfig(SHOWN, SHOWN, PeerId("p"), headers=("Cookie:redacted-2",))
     assert VOCABULARY.decode(VOCABULARY.encode(shown, Redactor())) == shown
     assert redactor.text(task_id(SECRET)) == task_id(SHOWN)
+
+
+def test_secrets_without_end_are_not_all_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redact, "_MOST", 3)
+    redactor = Redactor()
+    first = redactor.text("http://h/f?sig=0")
+    for number in range(1, 10):
+        redactor.text(f"http://h/f?sig={number}")
+    assert redactor.text("http://h/f?sig=9") == "http://h/f?sig=redacted-10"
+    assert redactor.text("http://h/f?sig=0") == "http://h/f?sig=redacted-11" != first

@@ -7,24 +7,31 @@ from random import Random
 import pytest
 
 from damselfly.engine.ids import ExchangeId, PeerId, PieceIndex
+from damselfly.engine.members import Member
 from damselfly.engine.messages import DigestForm, PieceOffer
+from damselfly.engine.orders import RarestFirst
+from damselfly.engine.piece import PieceLayout
+from damselfly.engine.rules import Slots
 from damselfly.engine.scheduler import Scheduler
-from damselfly.engine.swarm import Member, Swarm
+from damselfly.engine.swarm import Swarm
 
 A, B, C = "abc"
+PIECE = 1000
 
 
 class Town:
     """A swarm drawn as pictures: which pieces each member holds, '#' held, '.' missing."""
 
     def __init__(self, cdn: str, *, rare: int = 1, cdn_slots: int = 20, **holdings: str) -> None:
-        self.swarm = Swarm(up_slots=2, down_slots=2, cdn_up_slots=cdn_slots)
+        self.swarm = Swarm(Slots(up=2, down=2, cdn_up=cdn_slots))
         for piece, mark in enumerate(cdn):
             if mark == "#":
                 self.swarm.cdn_got(PieceIndex(piece))
-        self.swarm.all_pieces = (1 << len(cdn)) - 1
+        self.swarm.know_all(PieceLayout(len(cdn) * PIECE, PIECE + 5))
         self.members = {name: self.join(name, has) for name, has in holdings.items()}
-        self.scheduler = Scheduler(self.swarm, rare, Random(7))
+        rng = Random(7)
+        order = RarestFirst(self.swarm.picker, rng)
+        self.scheduler = Scheduler(self.swarm, order, rare, rng)
 
     def with_crowd(self, count: int, has: str) -> Town:
         for number in range(count):
@@ -58,12 +65,12 @@ class Town:
         member = self.members[name]
         source = self.members[parent] if parent else None
         index = PieceIndex(piece)
-        self.swarm.start(member, index, source)
-        member.fetching[index] = source, PieceOffer(index, PeerId("x"), "x", 1, "/", 1 << 20)
+        offer = PieceOffer(index, PeerId(parent or "cdn"), "x", 1, "/", 1 << 20)
+        self.swarm.start(member, index, source, offer, 0.0)
         self.swarm.requeue(member)
 
     def work_for(self, name: str) -> tuple[int, str | None] | None:
-        found = self.scheduler.work_for(self.wait(name))
+        found = self.scheduler.work_for(self.wait(name), 0.0)
         self.swarm.check()
         if found is None:
             return None

@@ -174,6 +174,15 @@ def test_an_empty_file() -> None:
     assert one(Publish, it.stored(it.first(), 0, 0)).length == 0
 
 
+def test_the_rest_of_an_empty_file_is_asked_for_without_a_range() -> None:
+    it = Reading()
+    it.at(0.0, Started())
+    it.opened(0)
+    it.failed(it.first(), OriginFailure.SHORT)
+    it.at(1.0)
+    assert it.spans() == [(0, None)]
+
+
 def test_a_range_that_the_user_wants_is_left_alone() -> None:
     it = Reading(headers=("Range: bytes=5-9",))
     it.at(0.0, Started())
@@ -269,6 +278,17 @@ def test_what_cannot_get_better_ends_at_once(
     finish = one(Finish, effects)
     assert (finish.code, finish.reason) == (FailCode.DOWNLOAD_FAILED, reason)
     assert finish.message == "GET failed"
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_an_origin_in_trouble_is_asked_again(status: int) -> None:
+    it = Reading()
+    it.at(0.0, Started())
+    it.opened(6 * CONTENT)
+    effects = it.failed(it.first(), OriginFailure.STATUS, status)
+    assert not only(Finish, effects)
+    it.until_due()
+    assert len(it.reads) > 1
 
 
 def test_an_origin_that_stays_away_is_given_up() -> None:

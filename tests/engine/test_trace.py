@@ -175,6 +175,17 @@ def test_a_header_says_what_the_writer_said():
     assert [(record.now, record.event) for record in records] == list(SCRIPT)
 
 
+def test_each_file_of_a_recording_begins_with_the_header():
+    chunks: list[bytes] = []
+    writer = TraceWriter(chunks.append, {"engine": "echo", "part": 1})
+    writer.begin({"part": 2})
+    writer.record(1.0, None, ())
+    assert read_trace(chunks[:1])[0] == {"engine": "echo", "part": 1, "schema": 1}
+    header, records = read_trace(chunks[1:])
+    assert header == {"engine": "echo", "part": 2, "schema": 1}
+    assert [record.now for record in records] == [1.0]
+
+
 def test_any_chunks_will_do():
     whole = b"".join(recorded(EchoEngine()))
     _, records = read_trace([whole])
@@ -272,6 +283,13 @@ def test_the_same_engine_answers_the_same():
     engine = EchoEngine()
     assert replay(engine, records) == 4
     assert engine.checks == 4
+
+
+def test_a_replay_without_checks():
+    _, records = read_trace(recorded(EchoEngine()))
+    engine = EchoEngine()
+    assert replay(engine, records, check=False) == 4
+    assert engine.checks == 0
 
 
 def test_nothing_to_replay():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -9,6 +10,10 @@ from damselfly.engine.events import Dropped, ExchangeFailed, Replied, Requested
 from damselfly.engine.ids import ExchangeId, PeerId, TaskId
 from damselfly.engine.messages import Acknowledged, LeaveTask
 from damselfly.sim.control import Control
+from damselfly.sim.host import Host
+from damselfly.sim.misfortunes import Cut, Partition
+from damselfly.sim.scenario import Scenario
+from damselfly.sim.ways import Ways
 from damselfly.sim.world import World
 
 if TYPE_CHECKING:
@@ -42,12 +47,16 @@ class Supernode:
 
 
 class Net:
-    def __init__(self, *, answer_after: float | None = 0.0) -> None:
+    def __init__(self, *, answer_after: float | None = 0.0, **knobs: Any) -> None:
         self.world = World(0)
-        self.control = Control(self.world, 0.25)
+        scenario = replace(Scenario(latency_s=0.25), **knobs)
+        self.ways = Ways(scenario)
+        self.control = Control(self.world, scenario, self.ways)
         self.after = answer_after
         self.supernode = Supernode(self.world, self.answer)
-        self.control.attach(self.supernode)
+        self.there = Host("192.0.2.1", 8001, 1, 1, is_supernode=True)
+        self.here = Host("10.0.0.1", 15001, 1, 1, is_supernode=False)
+        self.control.attach(NODE, self.supernode, self.there)
         self.peer = Peer(self.world)
 
     def answer(self, event: Requested) -> None:
@@ -56,7 +65,7 @@ class Net:
             self.world.after(self.after, self.control.answer, reply)
 
     def ask(self, number: int, timeout_s: float = 5.0) -> None:
-        self.control.ask(self.peer, Send(ExchangeId(number), NODE, REQUEST, timeout_s))
+        self.control.ask(self.peer, self.here, Send(ExchangeId(number), NODE, REQUEST, timeout_s))
 
 
 def test_a_request_and_its_answer_each_take_the_latency() -> None:
@@ -71,7 +80,7 @@ def test_exchanges_of_two_peers_are_kept_apart() -> None:
     net = Net()
     other = Peer(net.world)
     net.ask(1)
-    net.control.ask(other, Send(ExchangeId(1), NODE, REQUEST, 5.0))
+    net.control.ask(other, net.here, Send(ExchangeId(1), NODE, REQUEST, 5.0))
     net.world.run(20)
     numbers = [event.exchange for _, event in net.supernode.heard]
     assert numbers == [1, 2]
@@ -108,7 +117,7 @@ def test_a_dead_supernode_refuses_connections_and_breaks_those_it_has() -> None:
 
     def die(_: None) -> None:
         net.supernode.is_up = False
-        net.control.cut_off()
+        net.control.cut_off(net.supernode)
         net.ask(2)
 
     net.world.at(1.0, die, None)
@@ -142,3 +151,76 @@ def test_an_answer_to_nobody_is_ignored() -> None:
     net.control.answer(Answer(ExchangeId(99), Acknowledged()))
     net.world.run(1)
     assert not net.peer.heard
+
+
+def test_control_messages_may_take_another_time_than_pieces() -> None:
+    net = Net(control_latency_s=1.0)
+    net.ask(1)
+    net.world.run(20)
+    assert [when for when, _ in net.peer.heard] == [2.0]
+
+
+def test_jitter_delays_each_message_by_up_to_that() -> None:
+    net = Net(jitter_s=0.5)
+    for number in range(20):
+        net.ask(number)
+    net.world.run(20)
+    times = [when for when, _ in net.peer.heard]
+    assert len(times) == len(set(times)) == 20
+    assert all(0.5 <= when <= 1.5 for when in times)
+
+
+def test_lost_messages_end_in_the_time_allowed() -> None:
+    net = Net(message_loss=0.5)
+    for number in range(100):
+        net.ask(number)
+    net.world.run(20)
+    assert len(net.peer.heard) == 100
+    assert 20 < len(net.supernode.heard) < 80
+    failed = [when for when, event in net.peer.heard if isinstance(event, ExchangeFailed)]
+    assert 50 < len(failed) < 95
+    assert set(failed) == {5.0}
+
+
+@pytest.mark.parametrize(
+    ("cut", "heard", "answered"), [(Cut.OUT, 0, 0), (Cut.IN, 2, 0), (Cut.BOTH, 0, 0)]
+)
+def test_a_cut_loses_messages_one_way_or_both(cut: Cut, heard: int, answered: int) -> None:
+    net = Net(partitions=(Partition(0, 1),))
+    net.here.side = 1
+    net.ways.cut(1, cut)
+    net.ask(1)
+    net.world.run(20)
+    assert len(net.supernode.heard) == min(heard, 1)
+    ((when, event),) = net.peer.heard
+    assert isinstance(event, ExchangeFailed) == (not answered)
+    assert when == 5.0
+
+
+def test_a_busy_supernode_takes_messages_in_one_by_one() -> None:
+    net = Net(supernode_messages_per_s=4)
+    for number in range(3):
+        net.ask(number)
+    net.world.run(20)
+    assert [when for when, _ in net.supernode.heard] == [0.5, 0.75, 1.0]
+
+
+def test_a_busy_peer_hears_replies_one_by_one() -> None:
+    net = Net(message_cpu_s=0.5)
+    for number in range(3):
+        net.ask(number)
+    net.world.run(20)
+    assert [when for when, _ in net.peer.heard] == [1.0, 1.5, 2.0]
+
+
+def test_each_address_has_its_own_supernode() -> None:
+    net = Net()
+    other = Supernode(net.world, net.answer)
+    net.control.attach(NodeAddress("192.0.2.2"), other, net.there)
+    for host in ("192.0.2.1", "192.0.2.2", "192.0.2.3"):
+        net.control.ask(net.peer, net.here, Send(ExchangeId(1), NodeAddress(host), REQUEST, 5.0))
+    net.control.cut_off(other)
+    net.world.run(20)
+    assert len(net.supernode.heard) == len(other.heard) == 1
+    kinds = sorted(type(event).__name__ for _, event in net.peer.heard)
+    assert kinds == ["ExchangeFailed", "Replied", "Replied"]

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from damselfly.sim.links import EqualShare, Flow, Link, MaxMin, Network, max_min_rates
+from damselfly.sim.links import (
+    EqualShare,
+    Flow,
+    Link,
+    MaxMin,
+    Network,
+    TreeShare,
+    max_min_rates,
+)
 from damselfly.sim.world import World
 
 MODELS = [EqualShare, MaxMin]
@@ -151,3 +159,52 @@ def test_no_link_ever_carries_more_than_it_can(
             carried = sum(w[2] for w, _ in crossing)
             assert carried <= link.rate_bytes_per_s * (last - first) * (1 + 1e-6) + 1e-6
         assert not link.flows
+
+
+@pytest.mark.parametrize("model", [TreeShare, MaxMin])
+def test_a_shared_uplink_is_shared(model: type[Network]) -> None:
+    world, network, seen = build(model)
+    shared = Link(100)
+    for name in ("a", "b"):
+        network.start(Link(1000), Link(1000), 100, seen.note, name, (shared,))
+    network.start(Link(1000), Link(1000), 100, seen.note, "apart")
+    world.run(100)
+    assert seen.times == {"apart": 0.1, "a": 2.0, "b": 2.0}
+    assert not shared.flows
+
+
+@pytest.mark.parametrize("model", [EqualShare, TreeShare, MaxMin])
+def test_a_link_that_changes_changes_its_flows(model: type[Network]) -> None:
+    world, network, seen = build(model)
+    up = Link(100)
+    network.start(up, Link(1000), 400, seen.note, "a")
+    for when, rate in ((1.0, 50.0), (3.0, 0.0), (5.0, 100.0)):
+        world.at(when, lambda rate: network.set_rate(up, rate), rate)
+    world.run(100)
+    # 100 in the first second, 100 in the next two, none until 5, then 200.
+    assert seen.times == {"a": 7.0}
+
+
+@pytest.mark.parametrize("model", [EqualShare, TreeShare, MaxMin])
+def test_a_flow_that_is_held_takes_no_share_and_goes_on_later(model: type[Network]) -> None:
+    world, network, seen = build(model)
+    up = Link(100)
+    held = network.start(up, Link(1000), 200, seen.note, "held")
+    network.start(up, Link(1000), 200, seen.note, "other")
+    told: list[bool] = []
+    for when, may_move in ((1.0, False), (2.0, False), (4.0, True)):
+        world.at(when, lambda may: told.append(network.review(held, may)), may_move)
+    world.run(100)
+    assert told == [True, True, False]
+    assert seen.times == {"other": 2.5, "held": 5.5}
+
+
+def test_a_held_flow_can_be_cancelled() -> None:
+    world, network, seen = build(EqualShare)
+    flow = network.start(Link(100), Link(100), 200, seen.note, "a")
+    world.at(0.5, lambda _: network.review(flow, False), None)
+    moved: list[int] = []
+    world.at(3.0, lambda flow: moved.append(network.cancel(flow)), flow)
+    world.run(100)
+    assert moved == [50]
+    assert not seen.times

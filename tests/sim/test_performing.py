@@ -26,7 +26,7 @@ from damselfly.engine.events import (
     Requested,
     Started,
 )
-from damselfly.engine.ids import FetchId, PeerId, PieceIndex, TaskId
+from damselfly.engine.ids import FetchId, PeerId, PieceIndex, task_id
 from damselfly.engine.messages import PieceOffer
 from damselfly.engine.piece import Digest
 from damselfly.sim.host import Content
@@ -43,7 +43,8 @@ KEEP = KeepPiece(PIECE, 1000, CONTENT.sha256(PIECE))
 FETCH = FetchPiece(
     FetchId(1), PieceOffer(PIECE, PeerId("p"), "10.0.0.1", 15001, "/f", 1 << 20), 1000, 10.0
 )
-READ = ReadOrigin(FetchId(1), TaskId("t"), "http://origin.example/file", (), 1 << 20)
+TASK = task_id("http://origin.example/file")
+READ = ReadOrigin(FetchId(1), TASK, "http://origin.example/file", (), 1 << 20)
 
 
 class Script:
@@ -83,9 +84,9 @@ def test_a_peer_serves_what_it_keeps_until_it_drops_it() -> None:
     for acts, served in (([KEEP], [PIECE]), ([KEEP, DropPiece(PIECE), DropPiece(PIECE)], [])):
         swarm = Swarm(SCENARIO)
         peer = swarm.peers[0]
-        peer.host.disk[PIECE] = False
+        peer.replica.stored[PIECE] = False
         assert play(swarm, peer.node, acts) == []
-        assert list(peer.host.serves) == served
+        assert list(peer.replica.serves) == served
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_a_peer_serves_what_it_keeps_until_it_drops_it() -> None:
 def test_publishing_compares_the_md5_that_is_wanted(number: int, md5: str, good: bool) -> None:
     swarm = Swarm(SCENARIO)
     peer = swarm.peers[number]
-    peer.host.disk[PIECE] = False
+    peer.replica.stored[PIECE] = False
     (event,) = play(swarm, peer.node, [KEEP, Publish(1000, md5)])
     assert event == Published() if good else event.mismatch
 
@@ -119,7 +120,8 @@ def test_what_a_supernode_cancels_brings_nothing() -> None:
     for acts, brings in (([READ], True), ([READ, cancel, cancel], False)):
         swarm = Swarm(SCENARIO)
         assert bool(play(swarm, swarm.supernode.node, acts)) == brings
-        assert list(swarm.supernode.host.serves) == ([PIECE] if brings else [])
+        (replica,) = swarm.supernode.host.replicas.values()
+        assert list(replica.serves) == ([PIECE] if brings else [])
 
 
 def test_a_crash_ends_what_was_under_way() -> None:
@@ -128,27 +130,25 @@ def test_a_crash_ends_what_was_under_way() -> None:
         assert play(swarm, swarm.peers[0].node, [effect], crash=True) == []
     swarm = Swarm(SCENARIO)
     assert play(swarm, swarm.supernode.node, [READ], crash=True) == []
-    assert not swarm.supernode.host.serves
+    assert not any(replica.serves for replica in swarm.supernode.host.replicas.values())
 
 
 def test_a_supernode_hashes_pieces_for_old_clients() -> None:
     swarm = Swarm(SCENARIO)
-    task = TaskId("t")
-    acts = [HashPiece(task, PIECE, 1 << 20), ForgetTask(task)]
+    acts = [HashPiece(TASK, PIECE, 1 << 20), ForgetTask(TASK)]
     (event,) = play(swarm, swarm.supernode.node, acts)
-    assert (event.task, event.piece) == (task, PIECE)
+    assert (event.task, event.piece) == (TASK, PIECE)
     assert CONTENT.digest(PIECE, Digest("md5:")) == f"md5:{event.md5}"
 
 
 def test_a_supernode_hashes_its_copy_for_old_clients() -> None:
-    task = TaskId("t")
-    acts = [HashCopy(task, CONTENT.length)]
+    acts = [HashCopy(TASK, CONTENT.length)]
     swarm = Swarm(SCENARIO)
-    assert play(swarm, swarm.supernode.node, acts) == [CopyHashed(task, CONTENT.md5)]
+    assert play(swarm, swarm.supernode.node, acts) == [CopyHashed(TASK, CONTENT.md5)]
 
 
 def test_an_origin_that_changed_is_told_to_the_engine() -> None:
-    changed = ReadOrigin(FetchId(1), TaskId("t"), "", (), 1 << 20, validator='"v0"')
+    changed = ReadOrigin(FetchId(1), TASK, "", (), 1 << 20, validator='"v0"')
     swarm = Swarm(SCENARIO)
     (event,) = play(swarm, swarm.supernode.node, [changed])
     assert isinstance(event, OriginFailed)

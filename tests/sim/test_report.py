@@ -13,6 +13,7 @@ REPORT = Report(
     completions_s=(2.0, 2.0, 3.0, 5.0),
     unfinished=0,
     crashed=0,
+    without_room=0,
     origin_bytes=50_000_000,
     supernode_bytes=75_000_000,
     peer_bytes=125_000_000,
@@ -55,6 +56,7 @@ def test_json_has_the_figures_under_their_names() -> None:
         "transfers_per_s": 800.0,
         "trace_digest": "ab12",
         "seed": 9,
+        "partial": False,
     }
 
 
@@ -70,6 +72,12 @@ def test_the_text_tells_a_person_the_same() -> None:
 def test_peers_without_the_file_are_named_loudly() -> None:
     text = replace(REPORT, completions_s=(2.0,), unfinished=2, crashed=1).text()
     assert text.startswith("1 of 4 peers have the file, 1 crashed, 2 DO NOT;")
+
+
+def test_a_report_before_the_end_says_so() -> None:
+    report = replace(REPORT, is_partial=True)
+    assert report.text().startswith("PARTIAL, up to 6.000 s: 4 of 4 peers have the file;")
+    assert json.loads(report.json())["partial"] is True
 
 
 def test_a_run_in_which_nobody_finished_has_no_times() -> None:

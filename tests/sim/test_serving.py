@@ -23,12 +23,13 @@ class Lab:
     def __init__(self) -> None:
         self.swarm = Swarm(Scenario(peers=2, file_bytes=3 * PIECE, peer_servers=True))
         self.stage = self.swarm.stage
-        self.parent, self.child = (peer.host for peer in self.swarm.peers)
+        parent, child = self.swarm.peers
+        self.parent, self.child = parent.host, child.replica
         assert isinstance(self.parent.server, serving.PeerServer)
         self.server = self.parent.server
-        self.server.announce()
-        self.parent.disk[FIRST] = False
-        self.parent.serves[FIRST] = None
+        self.server.announce(parent)
+        parent.replica.stored[FIRST] = False
+        parent.replica.serves[FIRST] = None
         self.heard: list[PieceFetched | PieceFailed] = []
 
     def fetch(self, piece: int = 0, path: str = "/peer/file/file-0-0.000") -> None:
@@ -83,7 +84,7 @@ def test_servers_that_nobody_needs_leave_the_swarm_and_end() -> None:
     assert len(report.completions_s) == 4
     assert report.origin_bytes == PIECE
     assert sorted(peer.host.listens for peer in swarm.peers[:2]) == [False, True]
-    assert sorted(len(peer.host.serves) for peer in swarm.peers[:2]) == [0, 1]
+    assert sorted(len(peer.replica.serves) for peer in swarm.peers[:2]) == [0, 1]
 
 
 def test_servers_change_nothing_about_who_gets_what_when() -> None:

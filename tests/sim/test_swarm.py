@@ -13,6 +13,7 @@ from damselfly.engine.effects import FailCode, KeepPiece
 from damselfly.engine.piece import NO_DIGEST, PieceSizePolicy
 from damselfly.engine.supernode import SupernodeEngine
 from damselfly.sim.checkers import Violation
+from damselfly.sim.misfortunes import SupernodeCrash
 from damselfly.sim.scenario import Corruption, Crash, NetworkModel, Scenario
 from damselfly.sim.swarm import NotFinished, Swarm
 
@@ -58,7 +59,7 @@ def test_everybody_gets_the_file_and_nobody_beats_the_bound(knobs: dict[str, Any
     assert len(report.completions_s) == report.scenario.peers
     assert report.unfinished == report.crashed == 0
     assert report.origin_bytes == report.scenario.file_bytes
-    assert copies(report) == report.scenario.peers
+    assert 1 <= copies(report) / report.scenario.peers < 1.02  # what was late is fetched anew
     assert report.ratio_max is not None
     assert report.ratio_mean is not None
     assert report.ratio_max >= 1
@@ -109,7 +110,7 @@ def test_rotten_pieces_are_noticed_and_come_from_elsewhere() -> None:
 
 @pytest.mark.parametrize("at_s", [0.0, 0.0004, 0.05, 0.4])
 def test_without_the_supernode_the_rest_comes_from_the_origin(at_s: float) -> None:
-    report = run(replace(SMALL, supernode_crash_s=at_s))
+    report = run(replace(SMALL, supernode_crashes=(SupernodeCrash(at_s),)))
     assert len(report.completions_s) == 16
     assert report.origin_bytes > report.scenario.file_bytes
     if at_s >= 0.4:
@@ -117,7 +118,9 @@ def test_without_the_supernode_the_rest_comes_from_the_origin(at_s: float) -> No
 
 
 def test_where_the_origin_is_forbidden_losing_the_supernode_is_the_end() -> None:
-    swarm = Swarm(replace(SMALL, supernode_crash_s=0.4, back_to_source=False), check=True)
+    crash = SupernodeCrash(0.4)
+    scenario = replace(SMALL, supernode_crashes=(crash,), back_to_source=False)
+    swarm = Swarm(scenario, check=True)
     with pytest.raises(
         NotFinished, match=r"16 live peers do not have the file at .* s: 10\.0\.0\.0"
     ):

@@ -1,0 +1,81 @@
+"""A peer in the swarm of one task, and a piece on its way to one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .speeds import Meter
+
+if TYPE_CHECKING:
+    from .ids import ExchangeId, PeerId, PieceIndex
+    from .messages import DigestForm, PieceOffer
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """One peer in the swarm of one task."""
+
+    index: int
+    peer: PeerId
+    host: str
+    port: int
+    path: str
+    node_host: str
+    digest_form: DigestForm
+    seen_at: float
+    url: str = ""
+    """Where this peer would read the origin itself."""
+    call_system: str = ""
+    has: int = 0
+    count: int = 0
+    """How many pieces it has."""
+    holds: int = 0
+    in_flight: int = 0
+    """Pieces on their way that are not late."""
+    fetching: dict[PieceIndex, Flight] = field(default_factory=dict["PieceIndex", "Flight"])
+    late: int = 0
+    """How many of these are late."""
+    up: Meter = field(default_factory=Meter)
+    down: Meter = field(default_factory=Meter)
+    up_slots: int = 0
+    steps: int = 0
+    """By how much its uplink is slower than usual; see ``speeds.STEPS``."""
+    is_mixed: bool = False
+    """Its slots are those for a mixed swarm."""
+    slow_since: float | None = None
+    """Since when it is nobody's parent because its uplink is hopeless."""
+    serves: bool = False
+    """Others may be sent to it."""
+    shunned: int = 0
+    """Members it will not take from: they failed it."""
+    accusers: int = 0
+    """Members that failed to get a piece from it since it last delivered one."""
+    banned: bool = False
+    """It is nobody's parent any more, whatever it says."""
+    is_over: bool = False
+    """Its download has ended; a pull that comes now was overtaken by that news."""
+    wanted: PieceIndex | None = None
+    """Where it is in the file, if it reads that in order."""
+    exchange: ExchangeId | None = None
+    """A pull that is held for it."""
+    level: int = -1
+    """Place in the queue of those who wait, 0 the most deprived; -1: does not wait."""
+    rank: int = -1
+    """Place among the free uplinks, 0 the best; -1: it has none."""
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """A piece on its way to ``child``, from ``parent`` or from the supernode's own copy."""
+
+    child: Member
+    piece: PieceIndex
+    parent: Member | None
+    offer: PieceOffer
+    began_at: float
+    up_mark: float
+    """What the parent's uplink had done by then."""
+    down_mark: float
+    is_late: bool = False
+    is_over: bool = False

@@ -1,0 +1,191 @@
+"""How fast members send and receive, seen from the times that pieces took, and what follows.
+
+While a link carries ``n`` pieces each has an ``n``-th of it.  So the size of a piece over the sum
+of its shares of the time, on the uplink it left, is what that uplink carries, and for the downlink
+likewise.  A link that is known to carry no more than that is what held the piece up; the other
+one is not blamed.  Estimates rise fast and fall slowly: a link may be idle, but it is never too
+fast.
+"""
+
+from __future__ import annotations
+
+from math import inf, log2
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .members import Flight, Member
+
+STEPS: Final = 4
+"""Steps of speed per factor of two: a link that is ``STEPS`` steps slower has half the rate."""
+FASTEST, SLOWEST = -8, 16
+"""Beyond these all are alike."""
+MOST_UP_SLOTS: Final = 256
+"""No uplink is given more."""
+_HOPELESS: Final = 8
+"""A quarter of what is usual: with one slot it sends a piece at half the speed of the others."""
+_RISE, _FALL = 0.5, 0.25
+_AT_CAPACITY: Final = 0.8
+_IF_LATE: Final = 0.5
+"""A piece that is late has some way to go: its parent is slower than the time so far says."""
+_FEW: Final = 4
+_CERTAIN: Final = 2
+_CLEARLY: Final = 1.25
+_HARDLY: Final = 1.03
+_MIXED, _ALIKE = 0.10, 0.05
+_WHERE_MIXED: Final = 1.5
+"""So many times the slots, up, and down as many more again."""
+_LAPS: Final = 3.0
+"""A piece that takes so many times what is usual is late."""
+
+
+class Meter:
+    """One direction of one member's link: what crosses it now, and what it was seen to carry."""
+
+    __slots__ = ("_shares_s", "_since", "active", "rate_bytes_per_s", "samples")
+
+    def __init__(self) -> None:
+        self.active = 0
+        """Pieces that cross it now."""
+        self.rate_bytes_per_s = 0.0
+        """0: not seen yet."""
+        self.samples = 0
+        self._shares_s = 0.0  # of the time, that a piece which was always there would have had
+        self._since = 0.0
+
+    def begin(self, now: float) -> float:
+        """One more piece crosses; return the mark from which to measure it."""
+        if self.active:
+            self._shares_s += (now - self._since) / self.active
+        self._since = now
+        self.active += 1
+        return self._shares_s
+
+    def end(self, now: float) -> None:
+        """One piece less."""
+        self._shares_s += (now - self._since) / self.active
+        self._since = now
+        self.active -= 1
+
+    def shares_s(self, mark: float, now: float) -> float:
+        """Return a piece's shares of the time since ``begin`` gave ``mark`` for it."""
+        return self._shares_s + (now - self._since) / self.active - mark
+
+    @property
+    def is_known(self) -> bool:
+        """Tell whether enough was seen: the first piece may have waited for the other end."""
+        return self.samples >= _CERTAIN
+
+    def is_at_capacity(self, seen: float) -> bool:
+        """Tell whether a link that carried ``seen`` is known to carry hardly more."""
+        return seen >= _AT_CAPACITY * self.rate_bytes_per_s > 0
+
+    def learn(self, seen: float, *, is_blamed: bool) -> None:
+        """Take in what the link seemed to carry, in bytes per second."""
+        rate = self.rate_bytes_per_s
+        self.samples += 1
+        if not rate:
+            self.rate_bytes_per_s = seen
+        elif seen > rate:
+            self.rate_bytes_per_s = rate + _RISE * (seen - rate)
+        elif is_blamed:
+            self.rate_bytes_per_s = rate + _FALL * (seen - rate)
+
+    def forget(self) -> None:
+        """Learn anew."""
+        self.rate_bytes_per_s, self.samples = 0.0, 0
+
+
+class Speeds:
+    """What is usual among the members of one swarm, and how many slots a link deserves.
+
+    Where uplinks differ (``is_mixed``) everybody has half as many slots more: a finer grain evens
+    out what rounding to whole slots leaves.
+    """
+
+    def __init__(self, up_slots: int, down_slots: int, *, grain: bool, hopeless: bool) -> None:
+        self._up_slots, self._least_down_slots = up_slots, down_slots
+        self._grain, self._leaves_out = grain, hopeless
+        self._samples, self._survey_at = 0, _FEW
+        self.usual_bytes_per_s = 0.0
+        """The median uplink; 0 until a few have been seen."""
+        self.is_mixed = False
+        self.down_slots = down_slots
+        """Pieces that a member may download at once."""
+
+    @property
+    def is_survey_due(self) -> bool:
+        """Tell whether enough was learnt since the last ``survey`` to warrant another."""
+        return self._samples >= self._survey_at
+
+    def learn(self, flight: Flight, parent: Member, size: float, now: float) -> None:
+        """Take in that a piece of ``size`` bytes has taken from its beginning till now."""
+        if now <= flight.began_at:
+            return
+        if flight.is_late:
+            size *= _IF_LATE
+        up, down = parent.up, flight.child.down
+        sent = size / up.shares_s(flight.up_mark, now)
+        got = size / down.shares_s(flight.down_mark, now)
+        sent_all, got_all = up.is_at_capacity(sent), down.is_at_capacity(got)
+        up.learn(sent, is_blamed=not got_all)
+        down.learn(got, is_blamed=not sent_all)
+        if flight.is_late:
+            up.samples += _CERTAIN
+        self._samples += 1
+
+    def survey(self, members: Iterable[Member]) -> bool:
+        """Look what is usual now, and whether members differ; false if hardly anything changed."""
+        rates = sorted([m.up.rate_bytes_per_s for m in members if m.up.is_known])
+        self._survey_at = self._samples + max(_FEW, len(rates))
+        if len(rates) < _FEW:
+            return False
+        before, was_mixed = self.usual_bytes_per_s, self.is_mixed
+        usual = rates[len(rates) // 2]
+        others = sum(not usual / _CLEARLY < rate < usual * _CLEARLY for rate in rates)
+        self.is_mixed = self._grain and others > len(rates) * (_ALIKE if was_mixed else _MIXED)
+        if self.is_mixed is was_mixed and before / _HARDLY < usual < before * _HARDLY:
+            return False
+        self.usual_bytes_per_s = usual
+        return True
+
+    def fit_down_slots(self, members: Iterable[Member], most: int) -> None:
+        """Let members download as much at once as keeps the uplinks of mixed swarms busy."""
+        self.down_slots = self._least_down_slots
+        if self.is_mixed:
+            slots = [member.up_slots * member.serves for member in members]
+            wanted = int(_WHERE_MIXED * sum(slots) / max(1, len(slots)))
+            self.down_slots = min(max(most, self.down_slots), max(wanted, self.down_slots))
+
+    def steps(self, member: Member) -> int:
+        """Return by how many steps a member's uplink is slower than usual."""
+        if not member.up.is_known or not self.usual_bytes_per_s:
+            return 0
+        exact = STEPS * log2(self.usual_bytes_per_s / member.up.rate_bytes_per_s)
+        if -0.75 < exact - member.steps < 0.75:
+            return member.steps
+        return max(FASTEST, min(SLOWEST, round(exact)))
+
+    def slots(self, steps: int) -> int:
+        """Return how many pieces an uplink that is so much slower than usual sends at once."""
+        return _slots(_WHERE_MIXED * self._up_slots if self.is_mixed else self._up_slots, steps)
+
+    def is_hopeless(self, steps: int) -> bool:
+        """Tell whether whoever takes from such an uplink waits longer than it is worth."""
+        return self._leaves_out and steps >= _HOPELESS
+
+    def patience_s(self, size: int) -> float:
+        """Return after how long a piece is late."""
+        if not self.usual_bytes_per_s:
+            return inf
+        return _LAPS * size * self.slots(0) / self.usual_bytes_per_s
+
+
+def most_up_slots(up_slots: int) -> int:
+    """Return how many slots the fastest uplink has where a usual one has ``up_slots``."""
+    return _slots(_WHERE_MIXED * up_slots, FASTEST)
+
+
+def _slots(usual: float, steps: int) -> int:
+    return min(max(1, round(usual * 2 ** (-steps / STEPS))), MOST_UP_SLOTS)

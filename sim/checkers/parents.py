@@ -1,0 +1,80 @@
+"""Who is sent to whom."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...engine.effects import Answer, Ban, FetchPiece
+from ...engine.events import Replied, Requested
+from ...engine.messages import DropTask, LeaveTask, PiecesOffered, Register, WarmTask
+from .checker import Checker, Violation
+
+if TYPE_CHECKING:
+    from ...engine.ids import ExchangeId, PieceIndex
+    from .checker import Call
+
+
+class Parents(Checker):
+    """Nobody fetches from itself, or what it was not offered; nobody is sent to who is gone.
+
+    Gone are who left or was banned.  A peer that was sent there before may be told so again, and
+    it may fetch what it was offered before the news.
+    """
+
+    def __init__(self) -> None:
+        self._asker: dict[tuple[str, ExchangeId], str] = {}
+        self._told: dict[tuple[str, str, PieceIndex], str] = {}
+        self._gone: dict[tuple[str, str], None] = {}
+
+    def see(self, call: Call) -> None:
+        """Follow who is offered to whom, and who is fetched from."""
+        if call.is_supernode:
+            self._requested(call)
+        for effect in call.effects:
+            if isinstance(effect, FetchPiece):
+                _check(effect, call)
+            elif isinstance(effect, Ban):
+                self._gone[call.node, effect.peer] = None
+            elif isinstance(effect, Answer) and call.is_supernode:
+                self._answered(call.node, effect)
+
+    def crashed(self, node: str) -> None:
+        """A supernode that died has forgotten who is gone, and who asked."""
+        self._asker = {key: peer for key, peer in self._asker.items() if key[0] != node}
+        self._told = {key: peer for key, peer in self._told.items() if key[0] != node}
+        self._gone = {key: None for key in self._gone if key[0] != node}
+
+    def _requested(self, call: Call) -> None:
+        event, node = call.event, call.node
+        if not isinstance(event, Requested):
+            return
+        match event.request:
+            case Register(peer=peer):
+                self._gone.pop((node, peer), None)
+            case LeaveTask(peer=peer):
+                self._gone[node, peer] = None
+            case _:
+                pass
+        if not isinstance(event.request, WarmTask | DropTask):
+            self._asker[node, event.exchange] = event.request.peer
+
+    def _answered(self, node: str, answer: Answer) -> None:
+        asker = self._asker.pop((node, answer.exchange), None)
+        if asker is None or not isinstance(answer.reply, PiecesOffered):
+            return
+        for offer in answer.reply.offers:
+            told = self._told.get((node, asker, offer.piece))
+            if (node, offer.parent) in self._gone and told != offer.parent:
+                raise Violation(
+                    f"sends {asker} to {offer.parent}, which is gone, for piece {offer.piece}"
+                )
+            self._told[node, asker, offer.piece] = offer.parent
+
+
+def _check(fetch: FetchPiece, call: Call) -> None:
+    offer, event = fetch.offer, call.event
+    if offer.parent == call.node:
+        raise Violation(f"fetches piece {offer.piece} from itself")
+    reply = event.reply if isinstance(event, Replied) else None
+    if not isinstance(reply, PiecesOffered) or offer not in reply.offers:
+        raise Violation(f"fetches piece {offer.piece} from {offer.parent}, which nobody offered")

@@ -1,0 +1,1 @@
+"""Runs as pictures: charts, and the pages and images that show them."""

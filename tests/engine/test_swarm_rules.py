@@ -1,0 +1,225 @@
+"""What is done about members that differ: measured in pieces of 1,000 bytes and whole seconds."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from damselfly.engine.ids import ExchangeId, PeerId, PieceIndex
+from damselfly.engine.members import Member
+from damselfly.engine.messages import DigestForm, PieceOffer
+from damselfly.engine.orders import RarestFirst
+from damselfly.engine.piece import PieceLayout
+from damselfly.engine.rules import Rules, Slots
+from damselfly.engine.scheduler import Scheduler
+from damselfly.engine.swarm import Swarm
+
+PIECES = 40
+USUAL = 1000.0
+CHILDREN = ("c", "d", "e", "f")
+
+
+class Town:
+    """Parents that hold everything, children that hold nothing, and a clock."""
+
+    def __init__(self, rules: Rules | None = None, parents: int = 8) -> None:
+        self.swarm = Swarm(Slots(up=2, down=2, cdn_up=20), Rules() if rules is None else rules)
+        self.swarm.know_all(PieceLayout(PIECES * 1000, 1005))
+        for piece in range(PIECES):
+            self.swarm.cdn_got(PieceIndex(piece))
+        self.members = {name: self.join(name) for name in CHILDREN}
+        self.parents = [self.join(f"p{number}") for number in range(parents)]
+        for parent in self.parents:
+            for piece in range(PIECES):
+                self.swarm.holds(parent, PieceIndex(piece))
+        rng = Random(5)
+        order = RarestFirst(self.swarm.picker, rng)
+        self.scheduler = Scheduler(self.swarm, order, 1, rng)
+        self.now = 0.0
+        self._next = 0
+
+    def join(self, name: str, port: int = 1, form: DigestForm = DigestForm.SHA256) -> Member:
+        member = Member(-1, PeerId(name), name, port, "/", "sn", form, 0.0)
+        self.swarm.add(member)
+        return member
+
+    def wait(self, name: str) -> Member:
+        member = self.members[name]
+        member.exchange = ExchangeId(1)
+        self.swarm.requeue(member)
+        return member
+
+    def start(self, name: str, parent: Member | None, piece: int | None = None) -> PieceIndex:
+        if piece is None:
+            piece, self._next = self._next, self._next + 1
+        index = PieceIndex(piece)
+        offer = PieceOffer(index, parent.peer if parent else PeerId("cdn"), "x", 1, "/", 1005)
+        self.swarm.start(self.members[name], index, parent, offer, self.now)
+        self.swarm.requeue(self.members[name])
+        self.swarm.check()
+        return index
+
+    def land(self, name: str, piece: PieceIndex) -> None:
+        member = self.members[name]
+        said = member.fetching[piece].offer.parent
+        self.swarm.delivered(member, piece, self.now, said)
+        self.swarm.requeue(member)
+        self.swarm.check()
+
+    def sends(self, parent: Member, rate: float, *, times: int = 2) -> None:
+        """Let a parent deliver pieces at this rate."""
+        for _ in range(times):
+            piece = self.start("c", parent)
+            self.now += 1000 / rate
+            self.land("c", piece)
+
+    def knows_what_is_usual(self) -> Town:
+        for parent in self.parents[:4]:
+            self.sends(parent, USUAL)
+        return self
+
+
+def test_the_parent_that_would_send_fastest_is_taken() -> None:
+    town = Town().knows_what_is_usual()
+    fast = town.parents[5]
+    town.sends(fast, 4 * USUAL)
+    assert fast.up_slots == 8
+    town.wait("d")
+    for _ in range(2):
+        found = town.scheduler.work_for(town.members["d"], town.now)
+        assert found is not None
+        assert found.parent is fast
+        town.start("d", fast, found.piece)
+
+
+def test_without_measuring_all_are_alike() -> None:
+    town = Town(Rules(rates=False)).knows_what_is_usual()
+    town.sends(town.parents[5], 4 * USUAL)
+    town.sends(town.parents[6], USUAL / 20)
+    assert {(parent.up_slots, parent.serves) for parent in town.parents} == {(2, True)}
+
+
+def test_a_hopeless_uplink_is_nobodys_parent_until_it_gets_another_chance() -> None:
+    town = Town().knows_what_is_usual()
+    slow = town.parents[7]
+    town.sends(slow, USUAL / 20)
+    assert not slow.serves
+    assert all(not holders >> slow.index & 1 for holders in town.swarm.holders)
+    town.swarm.pardon(town.now + 29)
+    assert not slow.serves
+    town.swarm.pardon(town.now + 31)
+    town.swarm.check()
+    assert slow.serves
+    assert all(holders >> slow.index & 1 for holders in town.swarm.holders)
+
+
+def test_who_is_banned_stays_so() -> None:
+    town = Town().knows_what_is_usual()
+    slow = town.parents[7]
+    town.sends(slow, USUAL / 20)
+    town.swarm.stop_serving(slow)
+    town.swarm.pardon(town.now + 31)
+    town.swarm.check()
+    assert not slow.serves
+
+
+def test_a_late_piece_is_missing_again_and_takes_no_slot() -> None:
+    town = Town().knows_what_is_usual()
+    piece = town.start("d", town.parents[7])
+    town.start("d", town.parents[6])
+    member = town.wait("d")
+    assert member.level < 0
+    town.now += 5.9
+    assert list(town.swarm.overdue(town.now)) == []
+    town.now += 0.2
+    assert list(town.swarm.overdue(town.now)) == [member, member]
+    town.swarm.requeue(member)
+    town.swarm.check()
+    assert member.level >= 0
+    assert town.swarm.missing(member) >> piece & 1
+    assert list(town.swarm.overdue(town.now)) == []
+    town.start("d", town.parents[5], piece)
+    assert town.parents[7].up.active == 0
+    assert not town.swarm.missing(member) >> piece & 1
+    town.land("d", piece)
+
+
+def test_a_late_piece_may_come_after_all() -> None:
+    town = Town().knows_what_is_usual()
+    piece = town.start("d", town.parents[7])
+    town.now += 7
+    assert list(town.swarm.overdue(town.now)) == [town.members["d"]]
+    town.land("d", piece)
+    assert not town.members["d"].fetching
+    assert not town.swarm.missing(town.members["d"]) >> piece & 1
+
+
+def test_who_would_not_leave_its_parent_is_only_given_more() -> None:
+    town = Town().knows_what_is_usual()
+    town.swarm.md5_known = (1 << PIECES) - 1
+    town.members["v1"] = town.join("v1", form=DigestForm.MD5_WRAPPED)
+    piece = town.start("v1", town.parents[7])
+    town.now += 7
+    assert list(town.swarm.overdue(town.now)) == [town.members["v1"]]
+    assert not town.swarm.missing(town.members["v1"]) >> piece & 1
+    town.swarm.check()
+
+
+@pytest.mark.parametrize("alone", ["nobody else has it", "the child is slow"])
+def test_a_piece_is_not_late_if_no_other_parent_would_help(alone: str) -> None:
+    town = Town().knows_what_is_usual()
+    if alone == "the child is slow":
+        for _ in range(2):
+            town.members["d"].down.learn(USUAL / 50, is_blamed=True)
+    piece = town.start("d", town.parents[7])
+    if alone == "nobody else has it":
+        for parent in town.parents[:7]:
+            town.swarm.drops(parent, piece)
+    town.now += 7
+    assert list(town.swarm.overdue(town.now)) == []
+    town.swarm.check()
+
+
+def test_nothing_is_late_where_that_rule_is_left_out() -> None:
+    town = Town(Rules(late=False)).knows_what_is_usual()
+    town.start("d", town.parents[7])
+    assert list(town.swarm.overdue(town.now + 1000)) == []
+
+
+@pytest.mark.parametrize("behind", [True, False])
+def test_among_the_equally_deprived_those_behind_come_first(behind: bool) -> None:
+    town = Town(Rules(behind=behind))
+    for name, has in (("d", 9), ("e", 3)):
+        for piece in range(has):
+            town.swarm.holds(town.members[name], PieceIndex(piece))
+        town.wait(name)
+    first, second = town.members["e"].level, town.members["d"].level
+    assert (first < second) is behind
+
+
+def test_the_supernode_serves_first_those_who_pass_on() -> None:
+    town = Town(parents=0)
+    town.members["nat"] = town.join("nat", port=0)
+    town.wait("nat")
+    town.wait("d")
+    found = town.scheduler.taker_from(None)
+    assert found is not None
+    assert found.member is town.members["d"]
+    assert town.scheduler.work_for(town.members["nat"], 0.0) is None
+    town.start("d", None)
+    town.start("d", None)
+    assert town.scheduler.work_for(town.members["nat"], 0.0) is not None
+
+
+def test_nobody_fetches_more_than_it_takes_however_late_it_all_is() -> None:
+    town = Town().knows_what_is_usual()
+    member = town.wait("d")
+    for _ in range(20):
+        while (found := town.scheduler.work_for(member, town.now)) is not None:
+            town.start("d", found.parent, found.piece)
+        town.now += 7
+        assert all(one is member for one in town.swarm.overdue(town.now))
+        town.swarm.requeue(member)
+        town.swarm.check()
+    assert len(member.fetching) <= 8
