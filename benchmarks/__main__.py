@@ -29,6 +29,7 @@ _FULL: Final[dict[str, Callable[[], Result]]] = {
     "engine": bench_engine.measure,
     "sim": bench_sim.measure,
     "hosts": bench_hosts.measure,
+    "hosts-4": partial(bench_hosts.measure, bench_hosts.FEWER, "hosts-4"),
     "hosts-unshaped": partial(bench_hosts.measure, bench_hosts.UNSHAPED, "hosts-unshaped"),
     "published": bench_published.measure,
 }
