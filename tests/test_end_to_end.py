@@ -257,11 +257,13 @@ def test_ctrl_c_leaves_no_file_and_says_how_to_go_on(origin: OriginServer, homes
 def test_secrets_go_to_the_origin_and_stand_nowhere(origin: OriginServer, homes: Path) -> None:
     url = origin.url("/f").replace("http://", "http://me:s3cret1@")
     records = ("--record", str(homes / "records"), "--verbose")
-    with supernode(homes / "sn", *records) as (_, node):
+    with supernode(homes / "sn", *records) as (process, node):
         flags = ("-n", node, "--verbose", "--header", "Authorization: Bearer s3cret2")
         result = result_of(dfget(homes, url, "a", *flags))
         (server,) = processes_with(str(homes / "a" / "meta" / "host.meta"))
         shown = Path(f"/proc/{server}/cmdline").read_bytes()
+        process.terminate()  # what was recorded last is written then
+        process.wait(PATIENCE_S)
     assert result["status"] == 0
     assert origin.requests("/f")[0].headers["authorization"] == "Bearer s3cret2"
     written = {path: path.read_bytes() for path in homes.rglob("*") if path.is_file()}

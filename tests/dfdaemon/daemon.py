@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 from urllib.request import urlopen
@@ -14,6 +15,9 @@ from .processes import PATIENCE_S, Running
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+
+_QUIET_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +80,29 @@ class Daemon:
             return answer.read().decode()
 
     def access(self) -> list[Line]:
-        """Return what the access log has of requests that went upstream."""
-        text = (self.home / "logs" / "dfdaemon-access.log").read_text()
+        """Return what the access log has of requests that went upstream.
+
+        A client may have the last byte before the line is written: so nothing new for a while.
+        """
+        path = self.home / "logs" / "dfdaemon-access.log"
+        text, before = path.read_text(), ""
+        while text != before:
+            time.sleep(_QUIET_S)
+            text, before = path.read_text(), text
         found: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
         names = Line.__dataclass_fields__
         return [
             Line(**{name: one[name] for name in names}) for one in found if one["entry"] != "local"
         ]
+
+    def accessed(self, url: str) -> Line:
+        """Return the line of a request for ``url``, as soon as it is there."""
+        give_up_at = time.monotonic() + PATIENCE_S
+        while time.monotonic() < give_up_at:
+            for line in self.access():
+                if line.url == url:
+                    return line
+        raise AssertionError(f"no line about {url} in {PATIENCE_S:g} s")
 
     def blobs(self) -> list[Line]:
         """Return what the access log has of blobs."""
