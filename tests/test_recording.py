@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from typing import TYPE_CHECKING
 
 from damselfly.cli.dfsim import main
@@ -11,6 +12,7 @@ from damselfly.sim.traces import find
 
 from .test_end_to_end import (
     DATA,
+    PATIENCE_S,
     PIECE,
     dfget,
     homes,
@@ -67,6 +69,7 @@ def test_a_supernode_that_is_killed_leaves_what_it_wrote(
     with supernode(homes / "sn", "--record", str(homes / "rec")) as (process, node):
         running = dfget(homes, origin.url("/f"), "a", "-n", node)
         wait_until_held(running, 3 * PIECE)
+        wait_until_written(homes / "rec")
         process.kill()
         running.kill()
         running.communicate()
@@ -75,3 +78,11 @@ def test_a_supernode_that_is_killed_leaves_what_it_wrote(
     assert " replayed" in capsys.readouterr().out
     ((recording,), _) = find([homes / "rec"])
     assert recording.missing == 0
+
+
+def wait_until_written(folder: Path) -> None:
+    """Return once a trace is on disk, which takes the recorder up to a second."""
+    give_up_at = time.monotonic() + PATIENCE_S
+    while not any(trace.stat().st_size for trace in folder.glob("*.trace")):
+        assert time.monotonic() < give_up_at, f"no trace in {folder}"
+        time.sleep(0.02)
