@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from .bits import each
 from .cdn import CdnCopy, CdnPhase
-from .effects import Answer, Ban, ForgetPeer, HashCopy, HashPiece, VerifyPiece
+from .effects import Answer, Ban, ForgetPeer, VerifyPiece
 from .events import OriginEnded, OriginPieceStored
 from .ids import NO_PEER, PieceIndex, cdn_peer_id, is_cdn
+from .md5s import CopyMd5s
 from .members import Member
 from .messages import (
     Code,
@@ -26,7 +27,7 @@ from .messages import (
     ReportPiece,
     TaskCompleted,
 )
-from .piece import NO_DIGEST, WRAP_BYTES
+from .piece import NO_DIGEST
 from .policies import make_policy
 
 if TYPE_CHECKING:
@@ -62,9 +63,7 @@ class Task:
         self.active_at = 0.0
         self._verified_at = -inf
         self.failed_at: float | None = None
-        self._md5s: dict[PieceIndex, str] = {}
-        self._wants_md5 = False
-        self._is_hashing = False
+        self._md5s = CopyMd5s(task, self.cdn)
         self._touched: dict[Member, None] = {}
         self._freed: list[Member | None] = []
         """Uplinks that came free while something else was decided."""
@@ -99,10 +98,8 @@ class Task:
         )
         self.swarm.add(member)
         plain = self.cdn.is_source
-        if wanted.digest_form is DigestForm.MD5_WRAPPED and not self._wants_md5 and not plain:
-            self._wants_md5 = True
-            out += [HashPiece(self.id, piece, self.cdn.piece_size) for piece in self.cdn.digests]
-            self._hash_whole(out)
+        if wanted.digest_form is DigestForm.MD5_WRAPPED:
+            self._md5s.want(out)
         return Registered(
             task=self.id,
             length=self.cdn.length,
@@ -224,7 +221,7 @@ class Task:
 
     def _compare(self, said: ReportPiece) -> Refused | None:
         known = self.cdn.digests.get(said.piece, NO_DIGEST)
-        if not known or said.digest in (known, f"md5:{self._md5(said.piece)}"):
+        if not known or said.digest in (known, f"md5:{self._md5s.of(said.piece)}"):
             return None
         return Refused(Code.BAD_PARAMETER, f"piece {said.piece} is {said.digest}, expected {known}")
 
@@ -287,10 +284,9 @@ class Task:
         out += self.cdn.handle(event, now)
         if isinstance(event, OriginPieceStored) and event.piece in self.cdn.digests:
             self.swarm.cdn_got(event.piece)
-            if self._wants_md5:
-                out.append(HashPiece(self.id, event.piece, self.cdn.piece_size))
+            self._md5s.stored(event.piece, out)
         if isinstance(event, OriginEnded) and self.cdn.phase is CdnPhase.COMPLETE:
-            self._hash_whole(out)
+            self._md5s.completed(out)
             self._know_length()
         if self.swarm.all_pieces is None and self.is_open:
             self._know_length()
@@ -310,7 +306,7 @@ class Task:
 
     def hashed(self, piece: PieceIndex, md5: str, now: float, out: list[SupernodeEffect]) -> None:
         """The wrapped piece's MD5 is known, so v1 peers may have the piece."""
-        self._md5s[piece] = md5
+        self._md5s.hashed(piece, md5)
         self.swarm.md5_known |= 1 << piece
         for member in self.swarm.by_peer.values():
             if member.exchange is not None:
@@ -319,12 +315,9 @@ class Task:
 
     def hashed_whole(self, md5: str, now: float, out: list[SupernodeEffect]) -> None:
         """The MD5 of the content is known, so v1 peers that have it all may be told."""
-        if not self._is_hashing:
-            return  # that was of a copy before this one
-        self._is_hashing = False
-        self.cdn.hashed(md5)
-        self._touch_done()
-        self._flush(now, out)
+        if self._md5s.hashed_whole(md5):
+            self._touch_done()
+            self._flush(now, out)
 
     def check(self) -> None:
         """Recount from scratch."""
@@ -343,11 +336,6 @@ class Task:
             self._answer_all(self.failure_answer(), out)
         self._uplink_freed(None, now)
         self._flush(now, out)
-
-    def _hash_whole(self, out: list[SupernodeEffect]) -> None:
-        if self._wants_md5 and self.is_complete and not self.cdn.md5:
-            self._is_hashing = True
-            out.append(HashCopy(self.id, self.cdn.length))
 
     def _settle(
         self,
@@ -435,22 +423,18 @@ class Task:
 
     def _offer(self, member: Member, piece: PieceIndex, parent: Member | None) -> PieceOffer:
         cdn = self.cdn
-        sha256 = md5 = ""
+        sha256 = ""
         if not cdn.is_source and member.digest_form is DigestForm.SHA256:
             sha256 = cdn.digests[piece].removeprefix("sha256:")
-        if self._md5s and (known := self._md5s.get(piece)):
-            size = cdn.piece_size if self._layout is None else self._layout.size(piece) + WRAP_BYTES
-            md5 = f"{known}:{size}"
         if parent is not None:
             source = parent.peer, parent.host, parent.port, parent.path
         elif cdn.is_source:
             source = self._cdn_peer, member.node_host, self._config.download_port, member.url
         else:
             source = self._cdn_peer, member.node_host, self._config.download_port, self._path
-        return PieceOffer(piece, *source, cdn.piece_size, md5, sha256, _DOWN_LINK_KB_PER_S)
-
-    def _md5(self, piece: PieceIndex) -> str:
-        return self._md5s.get(piece, "")
+        return PieceOffer(
+            piece, *source, cdn.piece_size, self._md5s.offered(piece), sha256, _DOWN_LINK_KB_PER_S
+        )
 
     def _know_length(self) -> None:
         layout = self._layout = self.cdn.layout
@@ -469,9 +453,8 @@ class Task:
         """Tell whether a member has all, and its MD5 if it is to compare that (protocol 1.2)."""
         if not self.swarm.is_complete(member):
             return False
-        if member.digest_form is DigestForm.SHA256 or self.cdn.is_source or self.cdn.md5:
-            return True
-        return not self._is_hashing and self.cdn.phase in (CdnPhase.COMPLETE, CdnPhase.FAILED)
+        needs_none = member.digest_form is DigestForm.SHA256 or self.cdn.is_source
+        return needs_none or self._md5s.is_settled
 
     def _answer_all(self, reply: Reply, out: list[SupernodeEffect]) -> None:
         for member in self.swarm.by_peer.values():

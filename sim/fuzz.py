@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import traceback
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .checkers import Violation
 from .draw import draw
+from .pool import prepare
 from .shrink import Shrunken, shrink
 from .swarm import NotFinished, Swarm
 
@@ -74,14 +74,6 @@ def fuzz(seeds: Sequence[int], *, jobs: int = 1) -> Iterator[Trial]:
             yield from pool.map(examine_seed, seeds)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def prepare() -> None:
-    """Set this process up for many runs.
-
-    A run makes millions of objects and next to no cycles: looking for them costs much.
-    """
-    gc.set_threshold(100_000, 20, 100)
 
 
 def smallest(seed: int, objection: Objection, *, runs: int = 300) -> Shrunken:

@@ -48,7 +48,8 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run all seeds, print what fails, return the exit status."""
-    from ...sim.fuzz import Twin, compared, fuzz, prepare
+    from ...sim.fuzz import Twin, compared, fuzz
+    from ...sim.pool import prepare
 
     first: int = args.first
     seeds = range(first, first + args.seeds)
