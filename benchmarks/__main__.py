@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from . import bench_engine, bench_fetch, bench_rpc, bench_sim
+from . import bench_engine, bench_fetch, bench_hosts, bench_rpc, bench_sim
 from .machine import Missing, settle, this_machine
 from .results import FOLDER, Result, keep
 
@@ -19,12 +19,15 @@ _FULL: Final[dict[str, Callable[[], Result]]] = {
     "rpc": bench_rpc.measure,
     "engine": bench_engine.measure,
     "sim": bench_sim.measure,
+    "hosts": bench_hosts.measure,
+    "hosts-unshaped": partial(bench_hosts.measure, bench_hosts.UNSHAPED, "hosts-unshaped"),
 }
 _QUICK: Final[dict[str, Callable[[], Result]]] = {
     "fetch": partial(bench_fetch.measure, bench_fetch.QUICK),
     "rpc": partial(bench_rpc.measure, bench_rpc.QUICK),
     "engine": partial(bench_engine.measure, bench_engine.QUICK),
     "sim": partial(bench_sim.measure, bench_sim.QUICK),
+    "hosts": partial(bench_hosts.measure, bench_hosts.QUICK),
 }
 
 

@@ -55,28 +55,28 @@ class Server:
 
 
 @contextmanager
-def nginx(folder: Path, root: Path) -> Generator[Server]:
+def nginx(folder: Path, root: Path, ip: str = _HOST) -> Generator[Server]:
     """Run an nginx of one process that serves ``root`` with sendfile, and answers ``/_ping``.
 
     Raises ``Missing``.
     """
     program = needed("nginx", "nginx-light")
     folder.mkdir()
-    with socket.create_server((_HOST, 0)) as probe:
+    with socket.create_server((ip, 0)) as probe:
         port = probe.getsockname()[1]
     config = folder / "nginx.conf"
-    config.write_text(_NGINX.format(host=_HOST, port=port, root=root))
+    config.write_text(_NGINX.format(host=ip, port=port, root=root))
     command = [program, "-p", str(folder), "-c", str(config), "-e", "stderr"]
     with _running(command, folder / "stderr") as process:
-        _await_listener(port, process, folder / "stderr")
-        yield Server(process.pid, _HOST, port)
+        _await_listener((ip, port), process, folder / "stderr")
+        yield Server(process.pid, ip, port)
 
 
 @contextmanager
-def supernode(folder: Path) -> Generator[Server]:
+def supernode(folder: Path, *flags: str, ip: str = _HOST) -> Generator[Server]:
     """Run a supernode with its home under ``folder``; the address is that of its control port."""
     command = [*PYTHON, "damselfly.cli.supernode", "--home-dir", str(folder / "home")]
-    command += ["--port", "0", "--download-port", "0", "--advertise-ip", _HOST]
+    command += ["--port", "0", "--download-port", "0", "--advertise-ip", ip, *flags]
     with _announced(command, folder) as server:
         yield server
 
@@ -98,7 +98,7 @@ def plain_server(folder: Path) -> Generator[Server]:
 @contextmanager
 def _announced(command: list[str], folder: Path) -> Generator[Server]:
     """Run a server whose first line of output names its address as ``http://host:port``."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     with _running(command, folder / "stderr") as process:
         assert process.stdout is not None
         readable, _, _ = select.select([process.stdout], [], [], _READY_TIMEOUT_S)
@@ -133,12 +133,14 @@ def _running(command: list[str], errors: Path) -> Generator[subprocess.Popen[byt
                 process.kill()
 
 
-def _await_listener(port: int, process: subprocess.Popen[bytes], errors: Path) -> None:
-    """Wait until somebody listens on ``port``: nginx does not say when it is ready."""
+def _await_listener(
+    address: tuple[str, int], process: subprocess.Popen[bytes], errors: Path
+) -> None:
+    """Wait until somebody listens: nginx does not say when it is ready."""
     give_up_at = time.monotonic() + _READY_TIMEOUT_S
     while process.poll() is None and time.monotonic() < give_up_at:
         try:
-            socket.create_connection((_HOST, port)).close()
+            socket.create_connection(address).close()
         except ConnectionRefusedError:
             time.sleep(0.01)
         else:

@@ -20,7 +20,7 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("name", ["fetch", "rpc", "engine", "sim"])
+@pytest.mark.parametrize("name", ["fetch", "rpc", "engine", "sim", "hosts"])
 def test_a_benchmark_runs_and_keeps_its_results(name: str, tmp_path: Path) -> None:
     kept = tmp_path / "README.md"
     before = README.read_text()
@@ -41,7 +41,8 @@ def test_a_benchmark_runs_and_keeps_its_results(name: str, tmp_path: Path) -> No
     result = json.loads(line)
     assert set(result) == {"date", "commit", "machine", "figures"}
     assert set(result["figures"]) == {name}
-    assert all(value > 0 for value in result["figures"][name].values())
+    assert any(value > 0 for value in result["figures"][name].values())
+    assert all(value >= 0 for value in result["figures"][name].values())
 
 
 def test_a_quick_run_keeps_nothing() -> None:
@@ -54,10 +55,40 @@ def test_an_unknown_name_is_refused() -> None:
     command = [sys.executable, "-m", "benchmarks", "fetsch"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "no benchmark 'fetsch': expected fetch, rpc, engine, sim" in done.stderr
+    assert (
+        "no benchmark 'fetsch': expected fetch, rpc, engine, sim, hosts, hosts-unshaped"
+        in done.stderr
+    )
 
 
 def test_missing_programs_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     said = run("--quick", "fetch")
     assert "fetch: skipped: curl is missing (Debian package curl)" in said
+
+
+def test_the_soak_runs_for_a_moment() -> None:
+    command = [sys.executable, "-m", "benchmarks.soak", "--minutes", "0.05", "--per-minute", "60"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    if "soak: skipped: " in done.stdout:
+        pytest.skip(done.stdout.partition("soak: skipped: ")[2].strip())
+    assert "downloads: " in done.stdout
+    assert done.stdout.endswith("flat\n")
+
+
+@pytest.mark.parametrize("grows", ["open_files", "memory_bytes", "threads", "disk_bytes", ""])
+def test_what_grows_is_named(grows: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
+    from benchmarks.flatness import Sample, Series
+
+    series = Series("a server")
+    for number in range(40):
+        level = {"open_files": 10, "memory_bytes": 40 << 20, "threads": 2, "disk_bytes": 10 << 20}
+        if grows:
+            level[grows] *= 1 + number // 4
+        series.add(Sample(at_s=number, pid=1, **level))
+    assert series.is_flat == (not grows)
+    if grows:
+        what = grows.removesuffix("_bytes").replace("_", " ")
+        assert f"GROWS: {what}" in series.summary()
