@@ -13,6 +13,7 @@ from .bits import draw, each
 from .ids import PieceIndex
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from random import Random
 
     from .swarm import Member, Swarm
@@ -81,6 +82,17 @@ class Scheduler:
                 if wanted and not member.shunned & itself:
                     return Assignment(member, swarm.picker.rarest(wanted, self._rng), parent)
         return None
+
+    def continue_run(self, begun: Assignment, most: int) -> Iterator[PieceIndex]:
+        """Yield further pieces to take from the same parent, as they are asked for."""
+        member, _, parent = begun
+        swarm = self._swarm
+        for _ in range(most):
+            gives = swarm.cdn_holds & swarm.picker.at_most(self._rare_copies)
+            wanted = swarm.missing(member) & (gives if parent is None else parent.holds)
+            if not wanted:
+                return
+            yield swarm.picker.rarest(wanted, self._rng)
 
     def last_resort(self, member: Member) -> Assignment | None:
         """Find a piece for a member that has long had nothing to do, from the supernode.

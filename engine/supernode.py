@@ -45,6 +45,7 @@ from .messages import (
     ReportPieceError,
     ReportWhole,
     SettlePiece,
+    Update,
     WarmTask,
 )
 from .task import Task
@@ -121,6 +122,8 @@ class SupernodeEngine:
                         self._pull(exchange, request, out)
                     case ReportPiece():
                         self._report(exchange, request, out)
+                    case Update():
+                        self._update(exchange, request, out)
                     case Register():
                         self._register(exchange, request, out)
                     case ReportPieceError():
@@ -279,6 +282,22 @@ class SupernodeEngine:
             out.append(Answer(exchange, task.failure_answer()))
             return
         task.pull(exchange, asked, member, self._now, out)
+        if member.exchange == exchange:
+            due = self._now + self._config.hold_s
+            self._pulls.append(_Hold(due, exchange, task.id, member.peer))
+
+    def _update(self, exchange: ExchangeId, said: Update, out: list[SupernodeEffect]) -> None:
+        task = self._tasks.get(said.task)
+        member = task.swarm.by_peer.get(said.peer) if task is not None else None
+        if task is None or member is None:
+            unknown = f"peer {said.peer} is not registered for task {said.task}"
+            out.append(Answer(exchange, Refused(Code.TARGET_NOT_FOUND, unknown)))
+            return
+        task.active_at = self._now
+        if task.failed_at is not None and not task.swarm.is_complete(member):
+            out.append(Answer(exchange, task.failure_answer()))
+            return
+        task.update(exchange, said, member, self._now, out)
         if member.exchange == exchange:
             due = self._now + self._config.hold_s
             self._pulls.append(_Hold(due, exchange, task.id, member.peer))

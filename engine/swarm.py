@@ -21,6 +21,28 @@ if TYPE_CHECKING:
     from .messages import PieceOffer
 
 
+@dataclass(slots=True)
+class Run:
+    """Pieces that come one after the other from ``parent``, over one of its slots."""
+
+    parent: Member | None
+    left: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Native:
+    """Where the conversation with a peer in the native protocol stands."""
+
+    newest: int = 0
+    """The number of its newest update."""
+    told: int = 0
+    """The number of the newest update that was answered with orders."""
+    untold: dict[PieceIndex, None] = field(default_factory=dict["PieceIndex", None])
+    """Pieces assigned to it that no answer has named yet."""
+    rejected: tuple[PieceIndex, ...] = ()
+    """Pieces it reported that are not what they should be, and no answer has said so yet."""
+
+
 @dataclass(slots=True, eq=False)
 class Member:
     """One peer in the swarm of one task."""
@@ -33,12 +55,18 @@ class Member:
     node_host: str
     digest_form: DigestForm
     seen_at: float
+    down_slots: int
+    """Pieces it may have under way at once."""
     url: str = ""
     """Where this peer would read the origin itself."""
     call_system: str = ""
     has: int = 0
     holds: int = 0
     in_flight: int = 0
+    runs: dict[PieceIndex, Run] = field(default_factory=dict["PieceIndex", "Run"])
+    """The run that each piece in flight belongs to."""
+    busy_slots: int = 0
+    """Runs under way: what was assigned at once from one parent, and comes piece by piece."""
     fetching: dict[PieceIndex, tuple[Member | None, PieceOffer]] = field(
         default_factory=dict["PieceIndex", "tuple[Member | None, PieceOffer]"]
     )
@@ -50,6 +78,7 @@ class Member:
     banned: bool = False
     exchange: ExchangeId | None = None
     """A pull that is held for it."""
+    native: Native | None = None
     level: int = -1
     """Place in the queue of those who wait, 0 the most deprived; -1: does not wait."""
 
@@ -142,15 +171,24 @@ class Swarm:
         """Tell whether a member has the whole file."""
         return self.all_pieces is not None and not self.all_pieces & ~member.has
 
-    def start(self, member: Member, piece: PieceIndex, parent: Member | None) -> None:
+    def start(self, member: Member, piece: PieceIndex, parent: Member | None) -> Run:
         """``piece`` is in flight to ``member``; the caller adds it to ``fetching``."""
-        member.in_flight |= 1 << piece
-        if member.serves:
-            self.picker.gained(piece)
+        run = Run(parent)
+        member.busy_slots += 1
         if parent is None:
             self.cdn_uploads += 1
         else:
             self._set_uploads(parent, parent.uploads + 1)
+        self.extend(member, piece, run)
+        return run
+
+    def extend(self, member: Member, piece: PieceIndex, run: Run) -> None:
+        """``piece`` comes to ``member`` as well, at the end of ``run``."""
+        run.left += 1
+        member.runs[piece] = run
+        member.in_flight |= 1 << piece
+        if member.serves:
+            self.picker.gained(piece)
 
     def arrived(self, member: Member, piece: PieceIndex) -> Member | None:
         """``member`` has ``piece``; return the parent that brought it."""
@@ -164,10 +202,14 @@ class Swarm:
         member.in_flight &= ~(1 << piece)
         if member.serves:
             self.picker.lost(piece)
-        if parent is None:
-            self.cdn_uploads -= 1
-        else:
-            self._set_uploads(parent, parent.uploads - 1)
+        run = member.runs.pop(piece)
+        run.left -= 1
+        if not run.left:
+            member.busy_slots -= 1
+            if parent is None:
+                self.cdn_uploads -= 1
+            else:
+                self._set_uploads(parent, parent.uploads - 1)
         return parent
 
     def holds(self, member: Member, piece: PieceIndex) -> None:
@@ -197,10 +239,10 @@ class Swarm:
     def requeue(self, member: Member) -> None:
         """Place a member in the queue by how deprived it is; out of it if it does not wait."""
         level = -1
-        if member.exchange is not None and len(member.fetching) < self.down_slots:
+        if member.exchange is not None and member.busy_slots < member.down_slots:
             wants = self.all_pieces is None or self.all_pieces & ~(member.has | member.in_flight)
             if wants:
-                level = len(member.fetching) + (1 if member.has else 0)
+                level = min(member.busy_slots + (1 if member.has else 0), self.down_slots)
         if level == member.level:
             return
         bit = 1 << member.index
@@ -231,13 +273,21 @@ class Swarm:
             assert member.in_flight == sum(1 << piece for piece in member.fetching)
             assert not member.in_flight & member.has
             assert member.holds & ~member.has == 0
+            runs: dict[int, Run] = {}
             for piece, (parent, _) in member.fetching.items():
                 copies[piece] += member.serves
-                if parent is None:
+                run = member.runs[piece]
+                assert run.parent is parent
+                assert parent is not member
+                runs[id(run)] = run
+            assert member.runs.keys() == member.fetching.keys()
+            assert member.busy_slots == len(runs)
+            assert sum(run.left for run in runs.values()) == len(member.runs)
+            for run in runs.values():
+                if run.parent is None:
                     cdn_uploads += 1
                 else:
-                    assert parent is not member
-                    uploads[parent] += 1
+                    uploads[run.parent] += 1
             for piece in each(member.holds):
                 holders[piece] |= 1 << member.index
         assert cdn_uploads == self.cdn_uploads

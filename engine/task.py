@@ -12,10 +12,12 @@ from .bits import each
 from .cdn import CdnCopy, CdnPhase
 from .effects import Answer, Ban, ForgetPeer, HashPiece, VerifyPiece
 from .events import OriginEnded, OriginPieceStored
-from .ids import NO_PEER, PieceIndex, cdn_peer_id
+from .ids import NO_PEER, PieceIndex, cdn_peer_id, is_cdn
 from .messages import (
     Code,
     DigestForm,
+    FailedNote,
+    Orders,
     PieceOffer,
     PiecesOffered,
     PullResult,
@@ -25,18 +27,19 @@ from .messages import (
     ReportPiece,
     TaskCompleted,
 )
-from .piece import NO_DIGEST
+from .piece import NO_DIGEST, Digest
 from .scheduler import Scheduler
-from .swarm import Member, Swarm
+from .swarm import Member, Native, Swarm
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from random import Random
 
     from .config import SupernodeConfig
     from .effects import SupernodeEffect
     from .events import OriginEvent
     from .ids import ExchangeId, TaskId
-    from .messages import PullPieces, Register, Reply, SettlePiece
+    from .messages import HeldNote, PullPieces, Register, Reply, SettlePiece, Update
     from .scheduler import Assignment
 
 _VERIFY_S: Final = 3.0
@@ -76,6 +79,8 @@ class Task:
         """Take in a peer, or the same peer again, and tell it about the task."""
         if (known := self.swarm.by_peer.get(wanted.peer)) is not None:
             self._drop(known, out)
+        plain = self.cdn.is_source
+        is_native = wanted.native and not plain
         member = Member(
             index=-1,
             peer=wanted.peer,
@@ -85,11 +90,12 @@ class Task:
             node_host=wanted.node_host or self._config.ip,
             digest_form=wanted.digest_form,
             seen_at=now,
+            down_slots=self._config.down_slots,
             url=wanted.raw_url,
             call_system=wanted.call_system,
+            native=Native() if is_native else None,
         )
         self.swarm.add(member)
-        plain = self.cdn.is_source
         if wanted.digest_form is DigestForm.MD5_WRAPPED and not self._wants_md5 and not plain:
             self._wants_md5 = True
             out += [HashPiece(self.id, piece, self.cdn.piece_size) for piece in self.cdn.digests]
@@ -100,6 +106,7 @@ class Task:
             cdn_source="source" if plain else "supernode",
             digest_form=DigestForm.MD5_WRAPPED if plain else wanted.digest_form,
             validator=self.cdn.validator,
+            native=is_native,
         )
 
     def leave(self, member: Member, out: list[SupernodeEffect]) -> None:
@@ -178,25 +185,46 @@ class Task:
     ) -> Reply | None:
         """Take in that a member holds a piece; the answer is ``None`` where it may be right."""
         member.seen_at = now
-        if not self.cdn.held >> said.piece & 1:
-            return None  # not ours yet, so nothing to compare with: it is offered later
-        known = self.cdn.digests.get(said.piece, NO_DIGEST)
-        md5 = f"md5:{self._md5(said.piece)}"
-        if said.digest and known and said.digest not in (known, md5):
-            self.swarm.drops(member, said.piece)
+        if (expected := self._took(said, member)) is not None:
             return Refused(
-                Code.BAD_PARAMETER, f"piece {said.piece} is {said.digest}, expected {known}"
+                Code.BAD_PARAMETER, f"piece {said.piece} is {said.digest}, expected {expected}"
             )
-        parent = None
-        if said.piece in member.fetching:
-            parent = self._delivered(member, said.piece)
-        self.swarm.holds(member, said.piece)
-        self.swarm.requeue(member)
-        self._uplink_freed(parent)
-        self._uplink_freed(member)
         self._serve(member)
         self._flush(out)
         return None
+
+    def update(
+        self,
+        exchange: ExchangeId,
+        said: Update,
+        member: Member,
+        now: float,
+        out: list[SupernodeEffect],
+    ) -> None:
+        """Take in all that a member has to say, then give it orders, now or when there are any."""
+        native = member.native
+        if native is None:
+            text = "this registration did not ask for the native protocol"
+            out.append(Answer(exchange, Refused(Code.BAD_PARAMETER, text)))
+            return
+        member.seen_at = now
+        rejected = tuple(note.piece for note in said.held if self._took(note, member) is not None)
+        for note in said.failed:
+            self._not_delivered(note, member, now, out)
+        if said.number <= native.newest:
+            out.append(Answer(exchange, self._orders(member, (), rejected)))
+        else:
+            native.newest = said.number
+            self._reconcile(said, member, native)
+            if member.exchange is not None:
+                out.append(Answer(member.exchange, self._orders(member, ())))
+            member.exchange = exchange
+            member.down_slots = min(member.busy_slots + said.free, self._config.down_slots)
+            self._serve(member)
+            if rejected:
+                native.rejected = rejected
+                self._touched[member] = None
+        self._flush(out)
 
     def settle(
         self, said: SettlePiece, member: Member, now: float, out: list[SupernodeEffect]
@@ -217,6 +245,8 @@ class Task:
         """Return what a pull is told when there is nothing new: the pieces under way, or wait."""
         if self.cdn.phase is CdnPhase.FAILED:
             return self.failure_answer()
+        if member.native is not None:
+            return self._orders(member, ())
         if member.fetching:
             return PiecesOffered(tuple(offer for _, offer in member.fetching.values()))
         return Refused(Code.PEER_WAIT, "peer should wait")
@@ -294,6 +324,60 @@ class Task:
 
     # --- inside ---
 
+    def _took(self, said: ReportPiece | HeldNote, member: Member) -> Digest | None:
+        """``member`` holds a piece; return the digest that it should have if it is another."""
+        piece = said.piece
+        if not self.cdn.held >> piece & 1:
+            return None  # not ours yet, so nothing to compare with: it is offered later
+        known = self.cdn.digests.get(piece, NO_DIGEST)
+        if said.digest and known and said.digest not in (known, f"md5:{self._md5(piece)}"):
+            self.swarm.drops(member, piece)
+            return known
+        parent = None
+        if piece in member.fetching:
+            parent = self._delivered(member, piece)
+        self.swarm.holds(member, piece)
+        self.swarm.requeue(member)
+        self._uplink_freed(parent)
+        self._uplink_freed(member)
+        return None
+
+    def _not_delivered(
+        self, note: FailedNote, member: Member, now: float, out: list[SupernodeEffect]
+    ) -> None:
+        """``member`` did not get a piece from a parent, or not as it should be."""
+        if is_cdn(note.parent):
+            if note.kind:
+                self.doubt(note.piece, now, out)
+        elif (parent := self.swarm.by_peer.get(note.parent)) not in (None, member):
+            self.accuse(member, parent, note.piece if note.kind else None, out)
+        if (known := member.fetching.get(note.piece)) and known[1].parent == note.parent:
+            self._uplink_freed(self.swarm.give_up(member, note.piece))
+            self._uplink_freed(None)
+
+    def _reconcile(self, said: Update, member: Member, native: Native) -> None:
+        """What was ordered and is not under way was either not heard yet, or will not come."""
+        listed = 0
+        for piece in said.under_way:
+            listed |= 1 << piece
+        for piece in each(member.in_flight & ~listed):
+            if said.heard >= native.told:
+                self._uplink_freed(self.swarm.give_up(member, PieceIndex(piece)))
+            else:
+                native.untold[PieceIndex(piece)] = None
+
+    def _orders(
+        self,
+        member: Member,
+        pieces: Iterable[PieceIndex],
+        rejected: tuple[PieceIndex, ...] = (),
+    ) -> Orders:
+        runs: dict[int, list[PieceOffer]] = {}
+        for piece in pieces:
+            if piece in member.fetching:
+                runs.setdefault(id(member.runs[piece]), []).append(member.fetching[piece][1])
+        return Orders(tuple(map(tuple, runs.values())), rejected, self._config.native_pace_s)
+
     def _copy_moved(self, now: float, out: list[SupernodeEffect]) -> None:
         if self.cdn.phase is CdnPhase.FAILED:
             self.failed_at = now
@@ -352,10 +436,28 @@ class Task:
 
     def _assign(self, found: Assignment) -> None:
         member, piece, parent = found
-        self.swarm.start(member, piece, parent)
-        member.fetching[piece] = parent, self._offer(member, piece, parent)
+        run = self.swarm.start(member, piece, parent)
+        self._order(member, piece, parent)
+        if member.native is not None and parent is not None:
+            for more in self._scheduler.continue_run(found, self._run_length(member) - 1):
+                self.swarm.extend(member, more, run)
+                self._order(member, more, parent)
         self.swarm.requeue(member)
         self._touched[member] = None
+
+    def _order(self, member: Member, piece: PieceIndex, parent: Member | None) -> None:
+        member.fetching[piece] = parent, self._offer(member, piece, parent)
+        if member.native is not None:
+            member.native.untold[piece] = None
+
+    def _run_length(self, member: Member) -> int:
+        """Return how many pieces to get from one parent at a time.
+
+        Ever fewer towards the end, so that nobody waits for one parent's long last run.
+        """
+        missing = self.swarm.missing(member).bit_count()
+        share = missing // (self._config.run_share * self._config.down_slots)
+        return max(1, min(share, self._config.run_bytes // self.cdn.piece_size))
 
     def _offer(self, member: Member, piece: PieceIndex, parent: Member | None) -> PieceOffer:
         sha256 = ""
@@ -407,6 +509,13 @@ class Task:
         self._touched.clear()
 
     def _news(self, member: Member) -> Reply:
+        if (native := member.native) is not None:
+            untold, native.untold = native.untold, {}
+            rejected, native.rejected = native.rejected, ()
+            if self.swarm.is_complete(member):
+                return self.completion()
+            native.told = native.newest
+            return self._orders(member, untold, rejected)
         if not self.swarm.is_complete(member):
             return PiecesOffered(tuple(offer for _, offer in member.fetching.values()))
         return self.completion()

@@ -27,6 +27,9 @@ METHODS: Final = {
 DIGEST_HEADER: Final = "X-Damselfly-Digest"
 """On a registration: the piece digest that a damselfly peer asks for (``sha256``)."""
 
+NATIVE_HEADER: Final = "X-Damselfly-Native"
+"""On a registration: the version of the native protocol that the peer would talk in."""
+
 _VERSION_PREFIX: Final = re.compile(r"^/v[0-9.]+(?=/)")
 
 

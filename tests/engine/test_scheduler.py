@@ -41,6 +41,7 @@ class Town:
             node_host="sn",
             digest_form=DigestForm.SHA256,
             seen_at=0.0,
+            down_slots=2,
         )
         self.swarm.add(member)
         for piece, mark in enumerate(has):
