@@ -221,8 +221,8 @@ class Task:
             member.exchange = exchange
             member.down_slots = min(member.busy_slots + said.free, self._config.down_slots)
             self._serve(member)
-            if rejected:
-                native.rejected = rejected
+            native.rejected += rejected
+            if native.rejected or native.untold:
                 self._touched[member] = None
         self._flush(out)
 
