@@ -49,7 +49,7 @@ from .servers import ENVIRONMENT, PYTHON, ROOT, Server, fill, origin, supernode
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from damselfly.engine.messages import Reply, Request
+    from damselfly.engine.messages import V1Reply, V1Request
 
 COMMAND: Final = "python -m benchmarks.calibrate"
 FILE: Final = FOLDER / "calibration.json"
@@ -155,7 +155,7 @@ async def _pieces(
     return _Cost(Spread(tuple(walls)).median, Spread(tuple(cpus)).median)
 
 
-async def _exchange(pool: HttpPool, node: Server, request: Request) -> Reply:
+async def _exchange(pool: HttpPool, node: Server, request: V1Request) -> V1Reply:
     call = encode_request(request)
     status, _, body = await pool.call(
         node.host,

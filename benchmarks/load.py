@@ -28,10 +28,10 @@ from damselfly.engine.messages import (
     Refused,
     Register,
     Registered,
-    Reply,
     ReportPiece,
-    Request,
     TaskCompleted,
+    V1Reply,
+    V1Request,
 )
 from damselfly.engine.wire.v1 import decode_reply, encode_request
 
@@ -97,7 +97,7 @@ def _repeat(request: bytes, until: float) -> Script:
         yield request
 
 
-def _peer(url: str, name: str) -> Generator[Request, Reply, None]:
+def _peer(url: str, name: str) -> Generator[V1Request, V1Reply, None]:
     """Register, then pull and report every piece that is offered, until the file is complete."""
     peer = PeerId(name)
     registered = yield Register(
@@ -136,7 +136,7 @@ def _peer(url: str, name: str) -> Generator[Request, Reply, None]:
                 raise RuntimeError(f"a pull was answered {other}")
 
 
-def _spoken(conversation: Generator[Request, Reply, None]) -> Script:
+def _spoken(conversation: Generator[V1Request, V1Reply, None]) -> Script:
     """Put a conversation into Dragonfly's HTTP calls."""
     request = next(conversation)
     while True:

@@ -77,6 +77,9 @@ class SupernodeConfig:
     origin_backoff_s: float = 0.5
     fail_access_s: float = 180.0
     ban_after: int = 3
+    native_pace_s: float = 0.25
+    run_bytes: int = 8 << 20
+    run_share: int = 4
 
     def __post_init__(self) -> None:
         check_policy(self.policy)
@@ -107,7 +110,7 @@ class DownloadConfig:
     part and then the origin's part, 0: no limit; but then, with a ``min_rate_bytes_per_s``, what
     that rate takes for the file and 10 s more is the limit, and 5 min while its length is unknown
     (protocol 8.5).
-    ``root_cas`` are PEM certificates in base64.
+    ``root_cas`` are PEM certificates in base64.  ``native``: talk so to supernodes that can.
     """
 
     url: str
@@ -128,6 +131,7 @@ class DownloadConfig:
     root_cas: tuple[str, ...] = ()
     back_to_source: bool = True
     source_only: bool = False
+    native: bool = True
     down_slots: int = MOST_DOWN_SLOTS
     exchange_timeout_s: float = 5.0
     stall_timeout_s: float = 10.0

@@ -42,6 +42,7 @@ from .holdings import Holdings
 from .ids import ExchangeId, TaskId
 from .introductions import metrics_of, registration_of
 from .messages import Code, Refused, Registered
+from .native_client import NativeClient
 from .prospects import FORBIDDEN, doom_of, reason_without_nodes
 from .source import SourceReader
 from .swarm_client import AllHeld, HostFailed, NodeLost, SwarmClient
@@ -322,9 +323,8 @@ class DownloadEngine:
         out.append(LayOut(self._task, length, size, validator, keep=fits, plain=plain))
         milestone = Milestone.MIGRATED if migrated else Milestone.CONNECTED
         out.append(Tell(milestone, str(node)))
-        self._client = SwarmClient(
-            self._config, node, registered, self._holdings, self._ids, self._rng
-        )
+        talk = NativeClient if registered.native else SwarmClient
+        self._client = talk(self._config, node, registered, self._holdings, self._ids, self._rng)
         self._client.begin(self._now)
         self._set_limit()
         if self._holdings.is_complete:

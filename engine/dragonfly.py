@@ -61,6 +61,10 @@ class DragonflyV1:
     def taker_from(self, parent: Member | None) -> Assignment | None:
         """Nobody is served who has not asked."""
 
+    def continue_run(self, member: Member, parent: Member, most: int) -> tuple[PieceIndex, ...]:
+        """One piece at a time."""
+        return ()
+
     def last_resort(self, member: Member) -> Assignment | None:
         """Nobody waits long enough for one."""
 

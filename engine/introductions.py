@@ -33,6 +33,7 @@ def registration_of(config: DownloadConfig, node: NodeAddress) -> Register:
         insecure=config.insecure,
         root_cas=config.root_cas,
         digest_form=DigestForm.SHA256,
+        native=config.native,
     )
 
 

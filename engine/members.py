@@ -1,4 +1,4 @@
-"""A peer in the swarm of one task, and a piece on its way to one."""
+"""A peer in the swarm of one task, and a run of pieces on its way to one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from .speeds import Meter
 if TYPE_CHECKING:
     from .ids import ExchangeId, PeerId, PieceIndex
     from .messages import DigestForm, PieceOffer
+    from .order_book import OrderBook
 
 
 @dataclass(slots=True, eq=False)
@@ -34,11 +35,14 @@ class Member:
     in_flight: int = 0
     """Pieces on their way that are not late."""
     fetching: dict[PieceIndex, Flight] = field(default_factory=dict["PieceIndex", "Flight"])
+    """Pieces on their way, and the run that each belongs to."""
     late: int = 0
-    """How many of these are late."""
+    """How many of its runs are late."""
     up: Meter = field(default_factory=Meter)
     down: Meter = field(default_factory=Meter)
     up_slots: int = 0
+    most_down_slots: int = 0
+    """Runs that it takes at once at most."""
     steps: int = 0
     """By how much its uplink is slower than usual; see ``speeds.STEPS``."""
     is_mixed: bool = False
@@ -58,7 +62,9 @@ class Member:
     wanted: PieceIndex | None = None
     """Where it is in the file, if it reads that in order."""
     exchange: ExchangeId | None = None
-    """A pull that is held for it."""
+    """A pull or update that is held for it."""
+    orders: OrderBook | None = None
+    """What it was told, if it talks in updates."""
     level: int = -1
     """Place in the queue of those who wait, 0 the most deprived; -1: does not wait."""
     rank: int = -1
@@ -67,15 +73,30 @@ class Member:
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """A piece on its way to ``child``, from ``parent`` or from the supernode's own copy."""
+    """A run of pieces on their way to ``child``, one after the other, over one slot at each end.
+
+    They come from ``parent`` or from the supernode's own copy, called ``sender``.  Peers that
+    talk in Dragonfly's form are given runs of a single piece.
+    """
 
     child: Member
-    piece: PieceIndex
     parent: Member | None
-    offer: PieceOffer
-    began_at: float
+    sender: PeerId
     up_mark: float
-    """What the parent's uplink had done by then."""
+    """What the parent's uplink had done when it began."""
     down_mark: float
+    looked_at: float
+    """When somebody last looked whether it is late."""
+    quiet_until: float
+    """Nothing is to be heard of it before."""
+    offers: dict[PieceIndex, PieceOffer] = field(default_factory=dict["PieceIndex", "PieceOffer"])
+    """The pieces still to come."""
+    got_bytes: int = 0
+    is_measured: bool = True
+    """All that came of it came from its sender."""
     is_late: bool = False
-    is_over: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether nothing of it is to come any more."""
+        return not self.offers

@@ -86,6 +86,8 @@ class Register:
     insecure: bool = False
     root_cas: tuple[str, ...] = ()
     digest_form: DigestForm = DigestForm.MD5_WRAPPED
+    native: bool = False
+    """It would talk in ``Update``s, and wants SHA-256."""
 
     @property
     def task(self) -> TaskId:
@@ -162,9 +164,52 @@ class ReportMetrics:
     call_system: str = ""
 
 
-Request: TypeAlias = (
+@dataclass(frozen=True, slots=True)
+class HeldNote:
+    """A piece that is on the peer's disk, verified; ``digest`` if the supernode may not know it."""
+
+    piece: PieceIndex
+    parent: PeerId = NO_PEER
+    digest: Digest = NO_DIGEST
+
+
+@dataclass(frozen=True, slots=True)
+class FailedNote:
+    """A piece that ``parent`` did not deliver.
+
+    ``kind`` is empty, or as in protocol 1.6 for one that was wrong or not there at all.
+    """
+
+    piece: PieceIndex
+    parent: PeerId
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """All that a peer has to say at a time, in the native protocol; held until there are orders.
+
+    ``number`` counts a registration's updates from 1: of several the newest is held, and the others
+    are answered at once.  ``heard`` is the number of the newest one whose orders came.
+    ``under_way`` are the pieces being fetched or to be, ``free`` how many runs more are welcome,
+    ``wanted`` is where in the file the peer is if it reads that in order.
+    """
+
+    task: TaskId
+    peer: PeerId
+    number: int
+    heard: int
+    held: tuple[HeldNote, ...] = ()
+    failed: tuple[FailedNote, ...] = ()
+    under_way: tuple[PieceIndex, ...] = ()
+    free: int = 0
+    wanted: PieceIndex | None = None
+
+
+V1Request: TypeAlias = (
     Register | PullPieces | ReportPiece | ReportPieceError | LeaveTask | ReportMetrics
 )
+Request: TypeAlias = V1Request | Update
 
 
 # --- what the REST API asks beyond that (protocol 2.2) --------------------------------------------
@@ -247,6 +292,22 @@ class Registered:
     cdn_source: str = "supernode"
     digest_form: DigestForm = DigestForm.MD5_WRAPPED
     validator: str = ""
+    native: bool = False
+    """The supernode understands ``Update``s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """The answer to an ``Update``: what to fetch beside what is under way.
+
+    Each run is to be fetched piece by piece, all from one parent; runs side by side.  Those of
+    ``rejected`` were reported as held and are not what they should be.  ``pace_s``: while runs are
+    under way, what came is to be told after so much time; the end of a run at once.
+    """
+
+    runs: tuple[tuple[PieceOffer, ...], ...] = ()
+    rejected: tuple[PieceIndex, ...] = ()
+    pace_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,4 +340,5 @@ class Refused:
     message: str = ""
 
 
-Reply: TypeAlias = Registered | PiecesOffered | TaskCompleted | Acknowledged | Refused
+V1Reply: TypeAlias = Registered | PiecesOffered | TaskCompleted | Acknowledged | Refused
+Reply: TypeAlias = V1Reply | Orders

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from .dragonfly import DRAGONFLY_SLOTS, DragonflyV1
 from .orders import RandomOrder, RarestFirst, Sequential
-from .rules import MOST_DOWN_SLOTS, Slots, policy_of, rules_of
+from .rules import MOST_DOWN_SLOTS, NO_RULES, Rules, Slots, policy_of, rules_of
 from .scheduler import Scheduler
 from .speeds import most_up_slots
 from .swarm import Swarm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from random import Random
 
     from .config import SupernodeConfig
+    from .ids import PieceIndex
     from .members import Member
     from .scheduler import Assignment
 
@@ -43,6 +44,10 @@ class Policy(Protocol):
 
     def taker_from(self, parent: Member | None, /) -> Assignment | None:
         """Find a member and a piece for an uplink, perhaps the supernode's, that came free."""
+        ...
+
+    def continue_run(self, member: Member, parent: Member, most: int, /) -> Iterable[PieceIndex]:
+        """Find further pieces for a member to take from a parent after those decided."""
         ...
 
     def last_resort(self, member: Member, /) -> Assignment | None:
@@ -79,25 +84,29 @@ def most_slots(name: str, slots: Slots) -> Slots:
 
 
 def _damselfly(config: SupernodeConfig, rng: Random) -> Policy:
-    swarm = Swarm(_slots(config), rules_of(config.policy))
+    swarm = _swarm(config, rules_of(config.policy))
     return Scheduler(swarm, RarestFirst(swarm.picker, rng), config.rare_copies, rng)
 
 
 def _rarest(config: SupernodeConfig, rng: Random) -> Policy:
-    swarm = Swarm(_slots(config))
+    swarm = _swarm(config, NO_RULES)
     return Scheduler(swarm, RarestFirst(swarm.picker, rng), config.rare_copies, rng)
 
 
 def _random(config: SupernodeConfig, rng: Random) -> Policy:
-    return Scheduler(Swarm(_slots(config)), RandomOrder(rng), config.rare_copies, rng)
+    return Scheduler(_swarm(config, NO_RULES), RandomOrder(rng), config.rare_copies, rng)
 
 
 def _sequential(config: SupernodeConfig, rng: Random) -> Policy:
-    return Scheduler(Swarm(_slots(config)), Sequential(), config.rare_copies, rng)
+    return Scheduler(_swarm(config, NO_RULES), Sequential(), config.rare_copies, rng)
 
 
 def _dragonfly_v1(config: SupernodeConfig, rng: Random) -> Policy:  # its slots are constants
     return DragonflyV1(rng)
+
+
+def _swarm(config: SupernodeConfig, rules: Rules) -> Swarm:
+    return Swarm(_slots(config), rules, pace_s=config.native_pace_s)
 
 
 def _slots(config: SupernodeConfig) -> Slots:

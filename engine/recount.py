@@ -23,8 +23,9 @@ def recount(swarm: Swarm) -> None:
     for member in swarm.by_peer.values():
         assert swarm.members[member.index] is member
         _recount_member(member)
-        for piece, flight in member.fetching.items():
+        for piece in member.fetching:
             copies[piece] += member.serves
+        for flight in set(member.fetching.values()):
             if flight.parent is None:
                 cdn_uploads += 1
             else:
@@ -42,10 +43,12 @@ def recount(swarm: Swarm) -> None:
 
 
 def _recount_member(member: Member) -> None:
-    flights = member.fetching.values()
-    assert not any(flight.is_over or flight.child is not member for flight in flights)
+    flights = set(member.fetching.values())
+    assert not any(flight.child is not member for flight in flights)
+    assert sum(len(flight.offers) for flight in flights) == len(member.fetching)
+    assert all(piece in flight.offers for piece, flight in member.fetching.items())
     assert member.late == sum(flight.is_late for flight in flights)
-    in_time = sum(1 << flight.piece for flight in flights if not flight.is_late)
+    in_time = sum(1 << p for p, flight in member.fetching.items() if not flight.is_late)
     assert member.in_flight & in_time == in_time
     assert not member.in_flight & member.has
     assert member.holds & ~member.has == 0

@@ -15,6 +15,7 @@ from .bits import each, lowest, turn
 from .ids import PieceIndex
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from random import Random
 
     from .members import Member
@@ -84,6 +85,15 @@ class Scheduler:
         # What goes to those who pass nothing on has to be sent once more.
         found = self._taker(None, gives, 0, swarm.servers)
         return found or self._taker(None, gives, 0, ~swarm.servers)
+
+    def continue_run(self, member: Member, parent: Member, most: int) -> Iterable[PieceIndex]:
+        """Return further pieces that a member should take from the same parent."""
+        wanted = self.swarm.missing(member) & parent.holds
+        if most < 1 or not wanted:
+            return ()
+        urgent = self._urgent(member, wanted)
+        soon = islice(map(PieceIndex, each(urgent)), most)
+        return [*soon, *islice(self._order.each(wanted & ~urgent), most - urgent.bit_count())]
 
     def last_resort(self, member: Member) -> Assignment | None:
         """Find a piece for a member that has long had nothing to do, from the supernode.

@@ -27,8 +27,6 @@ _HOPELESS: Final = 8
 """A quarter of what is usual: with one slot it sends a piece at half the speed of the others."""
 _RISE, _FALL = 0.5, 0.25
 _AT_CAPACITY: Final = 0.8
-_IF_LATE: Final = 0.5
-"""A piece that is late has some way to go: its parent is slower than the time so far says."""
 _FEW: Final = 4
 _CERTAIN: Final = 2
 _CLEARLY: Final = 1.25
@@ -120,14 +118,12 @@ class Speeds:
         return self._samples >= self._survey_at
 
     def learn(self, flight: Flight, parent: Member, size: float, now: float) -> None:
-        """Take in that a piece of ``size`` bytes has taken from its beginning till now."""
-        if now <= flight.began_at:
-            return
-        if flight.is_late:
-            size *= _IF_LATE
+        """Take in that ``size`` bytes of a run have come from its beginning till now."""
         up, down = parent.up, flight.child.down
-        sent = size / up.shares_s(flight.up_mark, now)
-        got = size / down.shares_s(flight.down_mark, now)
+        sent_s, got_s = up.shares_s(flight.up_mark, now), down.shares_s(flight.down_mark, now)
+        if sent_s <= 0 or got_s <= 0:
+            return
+        sent, got = size / sent_s, size / got_s
         sent_all, got_all = up.is_at_capacity(sent), down.is_at_capacity(got)
         up.learn(sent, is_blamed=not got_all)
         down.learn(got, is_blamed=not sent_all)

@@ -46,6 +46,7 @@ from .messages import (
     ReportPieceError,
     ReportWhole,
     SettlePiece,
+    Update,
     WarmTask,
 )
 from .task import Task
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from .config import SupernodeConfig
     from .effects import SupernodeEffect
     from .events import SupernodeEvent
+    from .members import Member
     from .messages import Reply
     from .views import Census, InFlight, TaskView
 
@@ -127,6 +129,8 @@ class SupernodeEngine:
                         self._pull(exchange, request, out)
                     case ReportPiece():
                         self._report(exchange, request, out)
+                    case Update():
+                        self._update(exchange, request, out)
                     case Register():
                         self._register(exchange, request, out)
                     case ReportPieceError():
@@ -263,7 +267,9 @@ class SupernodeEngine:
         for exchange, _, wanted in self._warmings.release_all(task):
             failed = task.failed_at is not None
             out.append(
-                Answer(exchange, _cannot_join(task, wanted) if failed else task.completion())
+                Answer(
+                    exchange, _cannot_join(task, wanted) if failed else task.answers.completion()
+                )
             )
 
     def _may_ask_again(self, task: Task, wanted: Register) -> bool:
@@ -278,34 +284,58 @@ class SupernodeEngine:
     # --- members ---
 
     def _pull(self, exchange: ExchangeId, asked: PullPieces, out: list[SupernodeEffect]) -> None:
-        task = self._tasks.get(asked.task)
-        member = task.swarm.by_peer.get(asked.peer) if task is not None else None
-        if task is None or member is None:
-            unknown = f"peer {asked.peer} is not registered for task {asked.task}"
-            out.append(Answer(exchange, Refused(Code.TARGET_NOT_FOUND, unknown)))
+        if (found := self._known(exchange, asked, out)) is None:
             return
-        task.active_at = self._now
+        task, member = found
         if asked.status is PullStatus.FINISHED:
-            out.append(Answer(exchange, task.completion()))
+            out.append(Answer(exchange, task.answers.completion()))
+        elif not self._has_failed(exchange, task, member, out):
+            task.pull(exchange, asked, member, self._now, out)
+            self._hold(exchange, task, member)
+
+    def _update(self, exchange: ExchangeId, said: Update, out: list[SupernodeEffect]) -> None:
+        if (found := self._known(exchange, said, out)) is None:
             return
-        if task.failed_at is not None and not task.swarm.is_complete(member):
-            out.append(Answer(exchange, task.failure_answer()))
-            return
-        task.pull(exchange, asked, member, self._now, out)
-        if member.exchange == exchange:
-            due = self._now + self._config.hold_s
-            self._pulls.append(_Hold(due, exchange, task.id, member.peer))
+        task, member = found
+        if not self._has_failed(exchange, task, member, out):
+            task.update(exchange, said, member, self._now, out)
+            self._hold(exchange, task, member)
 
     def _report(self, exchange: ExchangeId, said: ReportPiece, out: list[SupernodeEffect]) -> None:
+        if (found := self._known(exchange, said, out)) is None:
+            return
+        task, member = found
+        refusal = task.report(said, member, self._now, out)
+        out.append(Answer(exchange, refusal or _REPORT_OK))
+
+    def _known(
+        self,
+        exchange: ExchangeId,
+        said: PullPieces | Update | ReportPiece,
+        out: list[SupernodeEffect],
+    ) -> tuple[Task, Member] | None:
+        """Find who says this, or answer that nobody knows them."""
         task = self._tasks.get(said.task)
         member = task.swarm.by_peer.get(said.peer) if task is not None else None
         if task is None or member is None:
             unknown = f"peer {said.peer} is not registered for task {said.task}"
             out.append(Answer(exchange, Refused(Code.TARGET_NOT_FOUND, unknown)))
-            return
+            return None
         task.active_at = self._now
-        refusal = task.report(said, member, self._now, out)
-        out.append(Answer(exchange, refusal or _REPORT_OK))
+        return task, member
+
+    def _has_failed(
+        self, exchange: ExchangeId, task: Task, member: Member, out: list[SupernodeEffect]
+    ) -> bool:
+        if task.failed_at is None or task.swarm.is_complete(member):
+            return False
+        out.append(Answer(exchange, task.answers.failure()))
+        return True
+
+    def _hold(self, exchange: ExchangeId, task: Task, member: Member) -> None:
+        if member.exchange == exchange:
+            due = self._now + self._config.hold_s
+            self._pulls.append(_Hold(due, exchange, task.id, member.peer))
 
     def _report_error(self, said: ReportPieceError, out: list[SupernodeEffect]) -> None:
         if (task := self._tasks.get(said.task)) is None:

@@ -2,8 +2,8 @@
 
 Members and pieces are numbers, so that sets of them are integers (``bits``).  Vocabulary: a
 member *has* a piece once it is verified on its disk, *holds* it once it may serve it to others;
-a piece is *in flight* to a member from the moment it is assigned.  ``None`` as a parent is the
-supernode's own copy, the CDN.
+a piece is *in flight* to a member from the moment it is assigned, in a *run* of pieces that come
+one after the other from the same parent.  ``None`` as a parent is the supernode's own copy.
 """
 
 from __future__ import annotations
@@ -31,14 +31,19 @@ if TYPE_CHECKING:
 
 _SLOWED: Final = 2.0
 """A child whose pieces take no longer than that many times what its own downlink needs is slow."""
+_IF_LATE: Final = 0.5
+"""A piece that is late has some way to go: its parent is slower than the time so far says."""
 _PROBATION_S: Final = 30.0
 
 
 class Swarm:
-    """The members of one task and the pieces among them."""
+    """The members of one task and the pieces among them.
 
-    def __init__(self, slots: Slots, rules: Rules = NO_RULES) -> None:
-        self.slots, self.rules = slots, rules
+    What comes of a run may be told as much as ``pace_s`` later, but for its end.
+    """
+
+    def __init__(self, slots: Slots, rules: Rules = NO_RULES, *, pace_s: float = 0.0) -> None:
+        self.slots, self.rules, self._pace_s = slots, rules, pace_s
         self._measures = rules.rates or rules.late
         self.speeds = Speeds(slots.up, slots.down, grain=rules.grain, hopeless=rules.hopeless)
         self.members: list[Member | None] = []
@@ -73,7 +78,7 @@ class Swarm:
             member.index = len(self.members)
             self.members.append(member)
         self.by_peer[member.peer] = member
-        member.up_slots = self.slots.up
+        member.up_slots, member.most_down_slots = self.slots.up, self._most_down_slots
         member.serves = member.port > 0
         self.servers |= member.serves << member.index
         self.growing += 1
@@ -135,32 +140,35 @@ class Swarm:
         """Tell whether a member has the whole file."""
         return self.all_pieces is not None and not self.all_pieces & ~member.has
 
-    def start(
-        self,
-        member: Member,
-        piece: PieceIndex,
-        parent: Member | None,
-        offer: PieceOffer,
-        now: float,
-    ) -> Flight | None:
-        """``piece`` is in flight to ``member``; return the late flight that this replaces."""
-        replaced = None
-        if piece in member.fetching:
-            self._learn(member.fetching[piece], now)
-            replaced = self.give_up(member, piece, now)
+    def start(self, member: Member, parent: Member | None, sender: PeerId, now: float) -> Flight:
+        """Begin a run from ``parent``, called ``sender``; ``bring`` says which pieces."""
         up_mark = parent.up.begin(now) if parent is not None else 0.0
         down_mark = member.down.begin(now)
-        flight = Flight(member, piece, parent, offer, now, up_mark, down_mark)
-        member.fetching[piece] = flight
-        member.in_flight |= 1 << piece
+        flight = Flight(member, parent, sender, up_mark, down_mark, now, now)
         if self.rules.late:
             self._flights.append(flight)
-        if member.serves:
-            self.picker.gained(piece)
         if parent is None:
             self.cdn_uploads += 1
         else:
             self._place(parent)
+        return flight
+
+    def bring(
+        self, flight: Flight, piece: PieceIndex, offer: PieceOffer, now: float
+    ) -> Flight | None:
+        """``piece`` is in flight at the end of a run; return the late run that it is taken from."""
+        member = flight.child
+        if (replaced := member.fetching.get(piece)) is not None:
+            if len(replaced.offers) == 1:
+                self._learn_late(replaced, now)
+            self.give_up(member, piece, now)
+        if flight.offers:
+            flight.quiet_until = now + self._pace_s
+        flight.offers[piece] = offer
+        member.fetching[piece] = flight
+        member.in_flight |= 1 << piece
+        if member.serves:
+            self.picker.gained(piece)
         return replaced
 
     def arrived(
@@ -170,11 +178,7 @@ class Swarm:
 
         ``said`` is who brought it, according to the member.
         """
-        flight = member.fetching[piece]
-        if said == flight.offer.parent:
-            self._learn(flight, now)
-        self._land(flight, now)
-        self._gain(member, piece)
+        flight = self._came(member, piece, now, said)
         if member.serves:
             self.picker.lost(piece)
         return flight.parent
@@ -183,11 +187,7 @@ class Swarm:
         self, member: Member, piece: PieceIndex, now: float, said: PeerId = NO_PEER
     ) -> Member | None:
         """As ``arrived`` and ``holds`` in one: what was in flight is a copy to be had now."""
-        flight = member.fetching[piece]
-        if said == flight.offer.parent:
-            self._learn(flight, now)
-        self._land(flight, now)
-        self._gain(member, piece)
+        flight = self._came(member, piece, now, said)
         if member.port and not member.banned:
             member.holds |= 1 << piece
         if member.serves:  # what was counted while it was in flight counts on
@@ -196,9 +196,8 @@ class Swarm:
         return flight.parent
 
     def give_up(self, member: Member, piece: PieceIndex, now: float) -> Flight:
-        """``piece`` is in flight no more; return what it was."""
-        flight = member.fetching[piece]
-        self._land(flight, now)
+        """``piece`` is in flight no more; return the run it was of."""
+        flight = self._land(member, piece, now)
         if member.serves:
             self.picker.lost(piece)
         return flight
@@ -236,11 +235,11 @@ class Swarm:
         have less than the average.
         """
         level = -1
-        running = len(member.fetching) - member.late
+        running = member.down.active - member.late
         may_wait = (
             member.exchange is not None
             and running < self.speeds.down_slots
-            and len(member.fetching) < self._most_down_slots
+            and member.down.active < member.most_down_slots
         )
         if may_wait and self._lacks(member):
             level = 2 * (running + 1 if member.has else running)
@@ -269,7 +268,7 @@ class Swarm:
         flights = self._flights
         while flights and flights[0].is_over:
             flights.popleft()
-        return bool(flights) and flights[0].began_at <= now - self._patience_s
+        return bool(flights) and flights[0].looked_at <= now - self._patience_s
 
     def overdue(self, now: float) -> Iterator[Member]:
         """Yield members for whom a piece has become late that others hold, too.
@@ -279,12 +278,15 @@ class Swarm:
         flights, before = self._flights, now - self._patience_s
         for _ in range(len(flights)):
             flight = flights[0]
-            if not flight.is_over and flight.began_at > before:
+            if not flight.is_over and flight.looked_at > before:
                 break
             flights.popleft()
             if flight.is_over:
                 continue
-            if self._is_held_up(flight, now):
+            if flight.quiet_until > before:
+                flight.looked_at = flight.quiet_until
+                flights.append(flight)
+            elif self._is_held_up(flight, now):
                 self._set_late(flight, now)
                 yield flight.child
             else:
@@ -308,18 +310,34 @@ class Swarm:
         """Tell whether there is or may be a piece that nobody is bringing to a member in time."""
         return self.all_pieces is None or bool(self.all_pieces & ~(member.has | member.in_flight))
 
-    def _land(self, flight: Flight, now: float) -> None:
-        member, piece = flight.child, flight.piece
-        del member.fetching[piece]
-        flight.is_over = True
-        member.late -= flight.is_late
+    def _came(self, member: Member, piece: PieceIndex, now: float, said: PeerId) -> Flight:
+        flight = member.fetching[piece]
+        if said != flight.sender:
+            flight.is_measured = False
+        elif self._measures and self._layout is not None:
+            is_last = piece == self._last
+            flight.got_bytes += self._layout.size(piece) if is_last else self._content_size
+        if len(flight.offers) == 1 and flight.is_measured:
+            self._learn(flight, flight.got_bytes, now)
+        self._land(member, piece, now)
+        self._gain(member, piece)
+        return flight
+
+    def _land(self, member: Member, piece: PieceIndex, now: float) -> Flight:
+        flight = member.fetching.pop(piece)
         member.in_flight &= ~(1 << piece)
+        del flight.offers[piece]
+        if flight.offers:
+            flight.quiet_until = now + self._pace_s
+            return flight
+        member.late -= flight.is_late
         member.down.end(now)
         if flight.parent is None:
             self.cdn_uploads -= 1
         else:
             flight.parent.up.end(now)
             self._place(flight.parent)
+        return flight
 
     def _gain(self, member: Member, piece: PieceIndex) -> None:
         member.has |= 1 << piece
@@ -352,13 +370,14 @@ class Swarm:
             count(piece)
         self._place(member)
 
-    def _learn(self, flight: Flight, now: float) -> None:
-        """Take in how long a piece has taken so far, and what follows for slots."""
+    def _learn_late(self, flight: Flight, now: float) -> None:
+        self._learn(flight, flight.got_bytes + _IF_LATE * self._content_size, now)
+
+    def _learn(self, flight: Flight, size: float, now: float) -> None:
+        """Take in how long so much of a run has taken, and what follows for slots."""
         parent, layout, speeds = flight.parent, self._layout, self.speeds
         if not self._measures or layout is None or parent is None:
             return
-        is_last = flight.piece == self._last
-        size = layout.size(flight.piece) if is_last else self._content_size
         speeds.learn(flight, parent, size, now)
         if speeds.is_survey_due:
             self._survey(layout, now)
@@ -392,7 +411,7 @@ class Swarm:
     def _is_held_up(self, flight: Flight, now: float) -> bool:
         """Tell whether another parent would help: there is one, and the child is not slow."""
         child, down = flight.child, flight.child.down
-        others = self.holders[flight.piece] & ~(child.shunned | 1 << child.index)
+        others = self.holders[next(iter(flight.offers))] & ~(child.shunned | 1 << child.index)
         if flight.parent is not None:
             others &= ~(1 << flight.parent.index)
         if not others or self._layout is None:
@@ -400,15 +419,16 @@ class Swarm:
         if not down.is_known:
             return True
         own_s = down.active * self._layout.content_size / down.rate_bytes_per_s
-        return now - flight.began_at > _SLOWED * own_s
+        return now - flight.quiet_until > _SLOWED * own_s
 
     def _set_late(self, flight: Flight, now: float) -> None:
         flight.is_late = True
         flight.child.late += 1
         if flight.child.digest_form is DigestForm.SHA256:
             # The others would not leave the parent that they were told of first.
-            flight.child.in_flight &= ~(1 << flight.piece)
-        self._learn(flight, now)
+            for piece in flight.offers:
+                flight.child.in_flight &= ~(1 << piece)
+        self._learn_late(flight, now)
 
     def _reach(self, piece: PieceIndex) -> None:
         self.picker.add(piece)

@@ -8,26 +8,26 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from .answers import Answers
 from .bits import each
 from .cdn import CdnCopy, CdnPhase
+from .dispatcher import Dispatcher
 from .effects import Answer, Ban, ForgetPeer, VerifyPiece
 from .events import OriginEnded, OriginPieceStored
-from .ids import NO_PEER, PieceIndex, cdn_peer_id, is_cdn
+from .ids import NO_PEER, PieceIndex, is_cdn
 from .md5s import CopyMd5s
 from .members import Member
 from .messages import (
     Code,
     DigestForm,
-    PieceOffer,
-    PiecesOffered,
     PullResult,
     PullStatus,
     Refused,
     Registered,
     ReportPiece,
-    TaskCompleted,
 )
-from .piece import NO_DIGEST
+from .order_book import OrderBook
+from .piece import NO_DIGEST, Digest
 from .policies import make_policy
 
 if TYPE_CHECKING:
@@ -36,12 +36,18 @@ if TYPE_CHECKING:
     from .config import SupernodeConfig
     from .effects import SupernodeEffect
     from .events import OriginEvent
-    from .ids import ExchangeId, TaskId
-    from .messages import PullPieces, Register, Reply, SettlePiece
+    from .ids import ExchangeId, PeerId, TaskId
+    from .messages import (
+        FailedNote,
+        HeldNote,
+        PullPieces,
+        Register,
+        Reply,
+        SettlePiece,
+        Update,
+    )
     from .piece import PieceLayout
-    from .scheduler import Assignment
 
-_DOWN_LINK_KB_PER_S: Final = 20480
 _OVER: Final = Refused(Code.PEER_WAIT, "the download is over")
 _VERIFY_S: Final = 3.0
 """How often pieces of one task are read again because somebody says that they are bad."""
@@ -58,15 +64,12 @@ class Task:
         self._policy = make_policy(config, rng)
         self.swarm = self._policy.swarm
         self._layout: PieceLayout | None = None
-        self._cdn_peer = cdn_peer_id(config.ip, task)
-        self._path = f"/download/{task[:3]}/{task}"
         self.active_at = 0.0
         self._verified_at = -inf
         self.failed_at: float | None = None
         self._md5s = CopyMd5s(task, self.cdn)
-        self._touched: dict[Member, None] = {}
-        self._freed: list[Member | None] = []
-        """Uplinks that came free while something else was decided."""
+        self.answers = Answers(task, self.cdn, self._md5s, self.swarm, config)
+        self._work = Dispatcher(self._policy, self.answers, self.cdn, config)
 
     # --- members come and go ---
 
@@ -84,6 +87,8 @@ class Task:
         """Take in a peer, or the same peer again, and tell it about the task."""
         if (known := self.swarm.by_peer.get(wanted.peer)) is not None:
             self._drop(known, now, out)
+        plain = self.cdn.is_source
+        is_native = wanted.native and self._policy.holds_pulls and not plain
         member = Member(
             index=-1,
             peer=wanted.peer,
@@ -95,9 +100,9 @@ class Task:
             seen_at=now,
             url=wanted.raw_url,
             call_system=wanted.call_system,
+            orders=OrderBook() if is_native else None,
         )
         self.swarm.add(member)
-        plain = self.cdn.is_source
         if wanted.digest_form is DigestForm.MD5_WRAPPED:
             self._md5s.want(out)
         return Registered(
@@ -107,13 +112,14 @@ class Task:
             cdn_source="source" if plain else "supernode",
             digest_form=DigestForm.MD5_WRAPPED if plain else wanted.digest_form,
             validator=self.cdn.validator,
+            native=is_native,
         )
 
     def leave(self, member: Member, now: float, out: list[SupernodeEffect]) -> None:
         """The member's peer server is gone: nobody is sent to it any more."""
         self.swarm.stop_serving(member)
-        self._uplink_freed(None, now)
-        self._flush(now, out)
+        self._work.uplink_freed(None, now)
+        self._work.flush(now, out)
 
     def ended(self, member: Member, now: float, out: list[SupernodeEffect]) -> None:
         """The member's download is over, well or not: it fetches nothing any more."""
@@ -130,16 +136,16 @@ class Task:
         member.exchange = None
         self.swarm.requeue(member)  # or it would get what it gives up
         self._give_up_all(member, now)
-        self._flush(now, out)
+        self._work.flush(now, out)
 
     def release(self, member: Member, now: float, out: list[SupernodeEffect]) -> None:
         """A pull was held as long as may be: answer it, with a piece of last resort if need be."""
         member.seen_at = now
         if (found := self._policy.last_resort(member)) is not None:
-            self._assign(found, now)
-            self._flush(now, out)
+            self._work.assign(found, now)
+            self._work.flush(now, out)
         else:
-            self._let_go(member, out)
+            self._work.let_go(member, out)
 
     def sweep(self, now: float, out: list[SupernodeEffect]) -> None:
         """Give up what silent members were fetching, and see what is late."""
@@ -149,7 +155,7 @@ class Task:
             if not self.swarm.is_complete(member):
                 self._give_up_all(member, now)
         self.swarm.pardon(now)
-        self._flush(now, out)
+        self._work.flush(now, out)
 
     def remove_silent(self, now: float, out: list[SupernodeEffect]) -> None:
         """Forget members that serve nobody and have said nothing for long."""
@@ -162,7 +168,7 @@ class Task:
 
     def dismiss(self, why: str, out: list[SupernodeEffect]) -> None:
         """Tell everybody who waits that the task is gone; they may register again."""
-        self._answer_all(Refused(Code.TARGET_NOT_FOUND, why), out)
+        self._work.answer_all(Refused(Code.TARGET_NOT_FOUND, why), out)
 
     # --- what members say ---
 
@@ -182,14 +188,14 @@ class Task:
             out.append(Answer(exchange, _OVER))
             return
         if member.exchange is not None:
-            out.append(Answer(member.exchange, self.idle_answer(member)))
+            out.append(Answer(member.exchange, self.answers.idle(member)))
         member.exchange = exchange
         if asked.status is PullStatus.START and member.fetching:
-            self._touched[member] = None
-        self._serve(member, now)
-        self._flush(now, out)
+            self._work.touch(member)
+        self._work.serve(member, now)
+        self._work.flush(now, out)
         if not self._policy.holds_pulls:
-            self._let_go(member, out)
+            self._work.let_go(member, out)
 
     def report(
         self, said: ReportPiece, member: Member, now: float, out: list[SupernodeEffect]
@@ -198,32 +204,51 @@ class Task:
         member.seen_at = now
         if (wrong := self._misfit(said.piece, said.piece_size)) is not None:
             return wrong
-        if not self.swarm.cdn_holds >> said.piece & 1:
-            return None  # not ours yet, so nothing to compare with: it is offered later
-        if said.digest and (refusal := self._compare(said)) is not None:
-            self.swarm.drops(member, said.piece)
-            return refusal
-        swarm, piece = self.swarm, said.piece
-        self._policy.reported(member, from_cdn=is_cdn(said.parent), now=now)
-        if piece in member.fetching:
-            parent = swarm.delivered(member, piece, now, said.parent)
-            if parent is not None:
-                parent.accusers = 0
-            swarm.requeue(member)
-            self._uplink_freed(parent, now)
-        else:
-            swarm.holds(member, piece)
-            swarm.requeue(member)
-        self._uplink_freed(member, now)
-        self._give_work(member, now)
-        self._flush(now, out)
+        expected = self._took(member, said.piece, said.parent, said.digest, now)
+        if expected:
+            text = f"piece {said.piece} is {said.digest}, expected {expected}"
+            return Refused(Code.BAD_PARAMETER, text)
+        self._work.give_work(member, now)
+        self._work.flush(now, out)
         return None
 
-    def _compare(self, said: ReportPiece) -> Refused | None:
-        known = self.cdn.digests.get(said.piece, NO_DIGEST)
-        if not known or said.digest in (known, f"md5:{self._md5s.of(said.piece)}"):
-            return None
-        return Refused(Code.BAD_PARAMETER, f"piece {said.piece} is {said.digest}, expected {known}")
+    def update(
+        self,
+        exchange: ExchangeId,
+        said: Update,
+        member: Member,
+        now: float,
+        out: list[SupernodeEffect],
+    ) -> None:
+        """Take in all that a member has to say, then give it orders, now or when there are any."""
+        if (book := member.orders) is None:
+            text = "this registration did not ask for the native protocol"
+            out.append(Answer(exchange, Refused(Code.BAD_PARAMETER, text)))
+            return
+        member.seen_at, member.wanted = now, said.wanted
+        rejected = tuple([note.piece for note in said.held if self._is_wrong(note, member, now)])
+        for note in said.failed:
+            self._not_delivered(note, member, now, out)
+        if member.is_over:
+            out.append(Answer(exchange, _OVER))
+        elif not book.is_newest(said):
+            out.append(Answer(exchange, self.answers.late(member, rejected)))
+        else:
+            for piece in book.missed(said, member.fetching):
+                self._work.uplink_freed(self.swarm.give_up(member, piece, now).parent, now)
+            book.reject(rejected)
+            member.most_down_slots = member.down.active + said.free
+            if book.has_news:
+                self._work.touch(member)
+            # What there is for it now answers the update before, and this one is held.
+            if member.exchange is not None:
+                self._work.serve(member, now)
+                self._work.flush(now, out)
+                self._work.let_go(member, out)
+            member.exchange = exchange
+            book.hold()
+            self._work.serve(member, now)
+        self._work.flush(now, out)
 
     def settle(
         self, said: SettlePiece, member: Member, now: float, out: list[SupernodeEffect]
@@ -231,28 +256,14 @@ class Task:
         """Take in what became of a piece, without being asked for more."""
         member.seen_at = now
         self._settle(member, said, now, out)
-        self._serve(member, now)
-        self._flush(now, out)
+        self._work.serve(member, now)
+        self._work.flush(now, out)
 
     def report_whole(self, member: Member, now: float, out: list[SupernodeEffect]) -> None:
         """Take in that a member holds all pieces that there are."""
         size = self.cdn.piece_size
         for piece in map(PieceIndex, each(self.cdn.held)):
             self.report(ReportPiece(self.id, member.peer, NO_PEER, piece, size), member, now, out)
-
-    def idle_answer(self, member: Member) -> Reply:
-        """Return what a pull is told when there is nothing new: the pieces under way, or wait."""
-        if self.cdn.phase is CdnPhase.FAILED:
-            return self.failure_answer()
-        if member.fetching:
-            return PiecesOffered(tuple([flight.offer for flight in member.fetching.values()]))
-        return Refused(Code.PEER_WAIT, "peer should wait")
-
-    def failure_answer(self) -> Refused:
-        """Return what a pull is told once the copy has failed."""
-        failure = self.cdn.failure
-        assert failure is not None
-        return Refused(Code.CDN_FAILED, f"cdn status is fail: {failure.reason}")
 
     def accuse(
         self, member: Member, parent: Member, piece: PieceIndex | None, out: list[SupernodeEffect]
@@ -310,32 +321,77 @@ class Task:
         self.swarm.md5_known |= 1 << piece
         for member in self.swarm.by_peer.values():
             if member.exchange is not None:
-                self._serve(member, now)
-        self._flush(now, out)
+                self._work.serve(member, now)
+        self._work.flush(now, out)
 
     def hashed_whole(self, md5: str, now: float, out: list[SupernodeEffect]) -> None:
         """The MD5 of the content is known, so v1 peers that have it all may be told."""
         if self._md5s.hashed_whole(md5):
-            self._touch_done()
-            self._flush(now, out)
+            self._work.touch_done()
+            self._work.flush(now, out)
 
     def check(self) -> None:
         """Recount from scratch."""
         self.cdn.check()
         self.swarm.check()
-        assert not self._touched
-        assert not self._freed
+        self._work.check()
         assert self.swarm.cdn_holds == self.cdn.held
         assert (self.failed_at is not None) == (self.cdn.phase is CdnPhase.FAILED)
 
     # --- inside ---
 
+    def _took(
+        self, member: Member, piece: PieceIndex, parent: PeerId, digest: Digest, now: float
+    ) -> Digest:
+        """``member`` holds a piece; return the digest that it should have if it is another."""
+        swarm = self.swarm
+        if not swarm.cdn_holds >> piece & 1:
+            return NO_DIGEST  # not ours yet, so nothing to compare with: it is offered later
+        known = self.cdn.digests.get(piece, NO_DIGEST)
+        if digest and known and digest not in (known, f"md5:{self._md5s.of(piece)}"):
+            swarm.drops(member, piece)
+            return known
+        self._policy.reported(member, from_cdn=is_cdn(parent), now=now)
+        if piece in member.fetching:
+            freed = swarm.delivered(member, piece, now, parent)
+            if freed is not None:
+                freed.accusers = 0
+            swarm.requeue(member)
+            self._work.uplink_freed(freed, now)
+        else:
+            swarm.holds(member, piece)
+            swarm.requeue(member)
+        self._work.uplink_freed(member, now)
+        return NO_DIGEST
+
+    def _is_wrong(self, note: HeldNote, member: Member, now: float) -> bool:
+        """Take in that a member holds a piece; tell whether it is not what it should be."""
+        if self._misfit(note.piece, self.cdn.piece_size) is not None:
+            return True
+        return bool(self._took(member, note.piece, note.parent, note.digest, now))
+
+    def _not_delivered(
+        self, note: FailedNote, member: Member, now: float, out: list[SupernodeEffect]
+    ) -> None:
+        """``member`` did not get a piece from a parent, or not as it should be."""
+        if is_cdn(note.parent):
+            if note.kind:
+                self.doubt(note.piece, now, out)
+        elif (parent := self.swarm.by_peer.get(note.parent)) not in (None, member):
+            self.accuse(member, parent, note.piece if note.kind else None, out)
+        flight = member.fetching.get(note.piece)
+        if flight is not None and flight.sender == note.parent:
+            self.swarm.give_up(member, note.piece, now)
+            self._policy.failed(member)
+            self._work.uplink_freed(flight.parent, now)
+            self._work.uplink_freed(None, now)
+
     def _copy_moved(self, now: float, out: list[SupernodeEffect]) -> None:
         if self.cdn.phase is CdnPhase.FAILED:
             self.failed_at = now
-            self._answer_all(self.failure_answer(), out)
-        self._uplink_freed(None, now)
-        self._flush(now, out)
+            self._work.answer_all(self.answers.failure(), out)
+        self._work.uplink_freed(None, now)
+        self._work.flush(now, out)
 
     def _settle(
         self,
@@ -353,14 +409,14 @@ class Task:
             if flight.parent is not None:
                 flight.parent.accusers = 0
         elif asked.result is PullResult.FAILED:
-            if asked.parent and asked.parent != flight.offer.parent:
+            if asked.parent and asked.parent != flight.sender:
                 return
             self.swarm.give_up(member, piece, now)
             self._policy.failed(member)
             if flight.parent is not None:
                 self.accuse(member, flight.parent, None, out)
-            self._uplink_freed(None, now)
-        self._uplink_freed(flight.parent, now)
+            self._work.uplink_freed(None, now)
+        self._work.uplink_freed(flight.parent, now)
 
     def _misfit(self, piece: PieceIndex, piece_size: int) -> Refused | None:
         """Return what is wrong with a piece of another cut, or behind the end of the file."""
@@ -372,13 +428,6 @@ class Task:
         if layout is not None and piece >= layout.count:
             return Refused(Code.BAD_PARAMETER, f"piece {piece}: this task has {layout.count}")
         return None
-
-    def _let_go(self, member: Member, out: list[SupernodeEffect]) -> None:
-        """Answer a pull for which there is nothing new."""
-        if member.exchange is not None:
-            out.append(Answer(member.exchange, self.idle_answer(member)))
-            member.exchange = None
-            self.swarm.requeue(member)
 
     def _drop(self, member: Member, now: float, out: list[SupernodeEffect]) -> None:
         if member.exchange is not None:
@@ -395,46 +444,8 @@ class Task:
 
     def _give_up_all(self, member: Member, now: float) -> None:
         for piece in list(member.fetching):
-            self._uplink_freed(self.swarm.give_up(member, piece, now).parent, now)
-        self._uplink_freed(None, now)
-
-    def _uplink_freed(self, parent: Member | None, now: float) -> None:
-        while (found := self._policy.taker_from(parent)) is not None:
-            self._assign(found, now)
-
-    def _serve(self, member: Member, now: float) -> None:
-        self.swarm.requeue(member)
-        self._give_work(member, now)
-
-    def _give_work(self, member: Member, now: float) -> None:
-        while (found := self._policy.work_for(member, now)) is not None:
-            self._assign(found, now)
-        if not member.in_flight and member.exchange is not None and self._is_done(member):
-            self._touched[member] = None
-
-    def _assign(self, found: Assignment, now: float) -> None:
-        member, piece, parent = found
-        offer = self._offer(member, piece, parent)
-        replaced = self.swarm.start(member, piece, parent, offer, now)
-        if replaced is not None:
-            self._freed.append(replaced.parent)
-        self.swarm.requeue(member)
-        self._touched[member] = None
-
-    def _offer(self, member: Member, piece: PieceIndex, parent: Member | None) -> PieceOffer:
-        cdn = self.cdn
-        sha256 = ""
-        if not cdn.is_source and member.digest_form is DigestForm.SHA256:
-            sha256 = cdn.digests[piece].removeprefix("sha256:")
-        if parent is not None:
-            source = parent.peer, parent.host, parent.port, parent.path
-        elif cdn.is_source:
-            source = self._cdn_peer, member.node_host, self._config.download_port, member.url
-        else:
-            source = self._cdn_peer, member.node_host, self._config.download_port, self._path
-        return PieceOffer(
-            piece, *source, cdn.piece_size, self._md5s.offered(piece), sha256, _DOWN_LINK_KB_PER_S
-        )
+            self._work.uplink_freed(self.swarm.give_up(member, piece, now).parent, now)
+        self._work.uplink_freed(None, now)
 
     def _know_length(self) -> None:
         layout = self._layout = self.cdn.layout
@@ -442,52 +453,4 @@ class Task:
             self.swarm.know_all(layout)
             for member in self.swarm.by_peer.values():
                 self.swarm.requeue(member)
-            self._touch_done()
-
-    def _touch_done(self) -> None:
-        for member in self.swarm.by_peer.values():
-            if member.exchange is not None and self._is_done(member):
-                self._touched[member] = None
-
-    def _is_done(self, member: Member) -> bool:
-        """Tell whether a member has all, and its MD5 if it is to compare that (protocol 1.2)."""
-        if not self.swarm.is_complete(member):
-            return False
-        needs_none = member.digest_form is DigestForm.SHA256 or self.cdn.is_source
-        return needs_none or self._md5s.is_settled
-
-    def _answer_all(self, reply: Reply, out: list[SupernodeEffect]) -> None:
-        for member in self.swarm.by_peer.values():
-            if member.exchange is not None:
-                out.append(Answer(member.exchange, reply))
-                member.exchange = None
-                self.swarm.requeue(member)
-
-    def _flush(self, now: float, out: list[SupernodeEffect]) -> None:
-        """Look for late pieces, then answer all held pulls for which something was decided."""
-        swarm = self.swarm
-        if swarm.may_be_overdue(now):
-            for member in swarm.overdue(now):
-                self._serve(member, now)
-        while self._freed:
-            self._uplink_freed(self._freed.pop(), now)
-        if not self._touched:
-            return
-        for member in self._touched:
-            if member.exchange is not None:
-                out.append(Answer(member.exchange, self._news(member)))
-                member.exchange = None
-                swarm.requeue(member)
-        self._touched.clear()
-
-    def _news(self, member: Member) -> Reply:
-        if member.fetching or not self._is_done(member):
-            return PiecesOffered(tuple([flight.offer for flight in member.fetching.values()]))
-        return self.completion()
-
-    def completion(self) -> TaskCompleted:
-        """Return what a peer that has all is told; with pieces from the origin that is nothing."""
-        layout = self.cdn.layout
-        if layout is None or self.cdn.is_source:
-            return TaskCompleted("", 0)
-        return TaskCompleted(self.cdn.md5, layout.wrapped_length)
+            self._work.touch_done()

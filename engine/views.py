@@ -105,7 +105,7 @@ def census_of(tasks: Iterable[Task]) -> Census:
 def in_flight_in(tasks: Iterable[Task]) -> list[InFlight]:
     """List every piece that is taken to be under way."""
     return [
-        InFlight(member.peer, piece, flight.offer.parent)
+        InFlight(member.peer, piece, flight.sender)
         for task in tasks
         for member in task.swarm.by_peer.values()
         for piece, flight in member.fetching.items()

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ..engine.messages import Refused, Register, Registered, ReportMetrics
+from ..engine.errors import RemoteProtocolError
+from ..engine.messages import Code, Orders, Refused, Register, Registered, ReportMetrics
 from ..engine.peer_records import TableFull
+from ..engine.wire.native import CONTENT_TYPE, UPDATE, decode_update, encode_orders
 from ..engine.wire.v1 import CallError, decode_request, encode_reply
 from ..engine.wire.v1_paths import METHODS
 from .http import HttpResponse
@@ -26,7 +28,8 @@ class ControlPort:
     """Hands each call to its route; the paths of the legacy API are found at one look."""
 
     def __init__(self, rest: RestApi) -> None:
-        self._router = rest.router(_LegacyCalls(rest.node, rest.metrics).routes)
+        legacy, native = _LegacyCalls(rest.node, rest.metrics), _NativeCalls(rest.node)
+        self._router = rest.router(legacy.routes, native.routes)
         self.requests = 0
 
     async def serve(self, request: HttpRequest) -> HttpResponse:
@@ -62,6 +65,7 @@ class _LegacyCalls:
         except CallError as error:
             return _respond(*encode_reply(None, Refused(error.code, str(error))))
         reply = await self._node.ask(asked)
+        assert not isinstance(reply, Orders), "orders answer updates alone"
         if isinstance(asked, Register) and isinstance(reply, Registered):
             self._note(asked, reply)
         elif isinstance(asked, ReportMetrics):
@@ -80,6 +84,25 @@ class _LegacyCalls:
         except TableFull:
             return  # the list is short of one; the download is not
         records.own(made.id, reply.task, asked.peer)
+
+
+class _NativeCalls:
+    """The call of our own peers (``engine.wire.native``)."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.routes = (Route("POST", UPDATE, self._update),)
+
+    async def _update(self, call: Call) -> HttpResponse:
+        try:
+            said = decode_update(call.request.body)
+        except RemoteProtocolError as error:
+            return _respond(200, CONTENT_TYPE, encode_orders(_not_understood(error)))
+        return _respond(200, CONTENT_TYPE, encode_orders(await self._node.ask(said)))
+
+
+def _not_understood(error: RemoteProtocolError) -> Refused:
+    return Refused(Code.BAD_PARAMETER, str(error))
 
 
 def _respond(status: int, content_type: str, body: bytes) -> HttpResponse:

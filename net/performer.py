@@ -27,7 +27,7 @@ from ..engine.effects import (
 from ..engine.errors import RemoteProtocolError
 from ..engine.events import ExchangeFailed, PieceFetched, Published, PublishFailed, Replied
 from ..engine.ids import TaskId, is_cdn
-from ..engine.wire.v1 import decode_reply, encode_request
+from ..engine.wire.calls import decode_answer, encode_call
 from .downloader import fetch_piece
 from .http import HttpError
 from .origin_piece import OriginPiece, read_of
@@ -130,7 +130,7 @@ class Performer:
     # --- tasks ---
 
     async def _send(self, effect: Send) -> None:
-        call, node = encode_request(effect.request), effect.node
+        call, node = encode_call(effect.request), effect.node
         try:
             status, _, body = await self._pool.call(
                 node.host,
@@ -142,7 +142,7 @@ class Performer:
                 timeout_s=effect.timeout_s,
                 max_body=_MAX_REPLY_BYTES,
             )
-            reply = decode_reply(effect.request, status, body)
+            reply = decode_answer(effect.request, status, body)
         except (HttpError, RemoteProtocolError) as error:
             _log.info("%s to %s failed: %s", type(effect.request).__name__, node, error)
             self._hear(node, answered=False)

@@ -301,6 +301,11 @@ def _return(dice: _Dice) -> float | None:
     return dice.often(None, dice.uniform(0.01, 10.0))
 
 
+def _talk(sketch: _Sketch, dice: _Dice) -> None:
+    """Who talks in which form."""
+    sketch.knobs["v1_peers"] = dice.choice((0.0, 0.0, 1.0, 1.0, dice.uniform(0.0, 1.0)))
+
+
 _GROUPS: Final[Sequence[Callable[[_Sketch, _Dice], None]]] = (
     _shape,
     _links,
@@ -313,4 +318,5 @@ _GROUPS: Final[Sequence[Callable[[_Sketch, _Dice], None]]] = (
     _servers,
     _files,
     _policy,
+    _talk,
 )

@@ -126,6 +126,7 @@ class Fleet:
             port=_PEER_PORT if uploads else 0,
             path=f"/peer/file/{task_file_name('file', signed)}",
             host_name=f"peer-{number}",
+            native=int((number + 1) * scenario.v1_peers) == int(number * scenario.v1_peers),
             down_slots=scenario.most_slots.down,
             back_to_source=scenario.back_to_source,
             origin_piece_size=self._contents[file].piece_size,

@@ -17,6 +17,7 @@ from ..engine.events import (
 )
 from ..engine.messages import (
     LeaveTask,
+    Orders,
     PiecesOffered,
     PullPieces,
     PullResult,
@@ -29,6 +30,7 @@ from ..engine.messages import (
     ReportWhole,
     SettlePiece,
     TaskCompleted,
+    Update,
 )
 from ..engine.piece import PieceLayout, length_of_wrapped
 
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..engine.ids import ExchangeId, FetchId, PeerId, PieceIndex, TaskId
-    from ..engine.messages import Reply
+    from ..engine.messages import PieceOffer, Reply
     from ..engine.trace import TraceRecord
 
 
@@ -71,6 +73,14 @@ class ObservedPeer:
     round_trip_s: float | None = None
 
 
+@dataclass(slots=True, eq=False)
+class ObservedRun:
+    """Pieces that come one after the other; ``since_s``: when the last came, or the first began."""
+
+    parent: PeerId
+    since_s: float
+
+
 @dataclass(slots=True)
 class ObservedTask:
     """One file.  ``length`` -1 and ``piece_size`` 0: the trace does not say.
@@ -86,10 +96,10 @@ class ObservedTask:
     origin_pieces: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
     """When each piece came from the origin, and its bytes."""
     strangers: dict[PeerId, None] = field(default_factory=dict["PeerId", None])
-    under_way: dict[tuple[PeerId, PieceIndex], tuple[PeerId, float]] = field(
-        default_factory=dict[tuple["PeerId", "PieceIndex"], tuple["PeerId", float]]
+    under_way: dict[tuple[PeerId, PieceIndex], ObservedRun] = field(
+        default_factory=dict[tuple["PeerId", "PieceIndex"], "ObservedRun"]
     )
-    """Who gets a piece from whom, and since when."""
+    """The run by which a peer gets a piece."""
 
     @property
     def layout(self) -> PieceLayout | None:
@@ -177,12 +187,16 @@ class Observer:
                 self._pulled(self._task(task), name, request, now)
             case ReportPiece(task, name, parent, piece):
                 if (peer := self._known(task, name, now)) is not None:
-                    self._has(self._task(task), peer, piece, parent, now)
+                    _has(self._task(task), peer, [(piece, parent)], now)
             case SettlePiece(task, name, parent, piece, _, result):
                 if (peer := self._known(task, name, now)) is not None:
                     self._settled(self._task(task), peer, piece, parent, result, now)
             case ReportPieceError(task, name) if request.piece is not None:
                 self._task(task).under_way.pop((name, request.piece), None)
+            case Update(task, name):
+                self._asked[exchange] = task, name
+                if (peer := self._known(task, name, now)) is not None:
+                    self._updated(self._task(task), peer, request, now)
             case LeaveTask(task, name):
                 if (peer := self._known(task, name, now)) is not None:
                     peer.left_s = now
@@ -200,12 +214,17 @@ class Observer:
     def _pulled(self, task: ObservedTask, name: PeerId, asked: PullPieces, now: float) -> None:
         if (peer := self._known(task.task, name, now)) is None:
             return
-        if peer.round_trip_s is None and peer.registered_s is not None:
-            peer.round_trip_s = now - peer.registered_s
+        _returned(peer, now)
         if asked.status is PullStatus.FINISHED:
             _said_done(peer, now)
         elif asked.status is PullStatus.RUNNING and asked.piece is not None:
             self._settled(task, peer, asked.piece, asked.parent, asked.result, now)
+
+    def _updated(self, task: ObservedTask, peer: ObservedPeer, said: Update, now: float) -> None:
+        _returned(peer, now)
+        _has(task, peer, [(note.piece, note.parent) for note in said.held], now)
+        for note in said.failed:
+            task.under_way.pop((peer.peer, note.piece), None)
 
     def _settled(
         self,
@@ -218,19 +237,9 @@ class Observer:
     ) -> None:
         match result:
             case PullResult.SUCCESS | PullResult.SEMI_SUCCESS:
-                self._has(task, peer, piece, parent, now)
+                _has(task, peer, [(piece, parent)], now)
             case PullResult.FAILED | PullResult.INVALID:
                 task.under_way.pop((peer.peer, piece), None)
-
-    def _has(
-        self, task: ObservedTask, peer: ObservedPeer, piece: PieceIndex, parent: PeerId, now: float
-    ) -> None:
-        if not peer.held >> piece & 1:
-            peer.held |= 1 << piece
-            peer.last_piece_s = now
-        begun = task.under_way.pop((peer.peer, piece), None)
-        if begun is not None and begun[0] == parent:
-            task.moves.append(Move(peer.peer, parent, piece, begun[1], now))
 
     # --- what was answered ---
 
@@ -247,10 +256,10 @@ class Observer:
                     peer.registered_s = now
             case PiecesOffered(offers):
                 for offer in offers:
-                    begun = task.under_way.get((name, offer.piece))
-                    if begun is None or begun[0] != offer.parent:
-                        task.under_way[name, offer.piece] = offer.parent, now
-                    task.piece_size = offer.piece_size
+                    _began(task, name, (offer,), now)
+            case Orders(runs):
+                for run in runs:
+                    _began(task, name, run, now)
             case TaskCompleted(_, wrapped_length):
                 if wrapped_length and task.piece_size:
                     _learn_length(task, length_of_wrapped(wrapped_length, task.piece_size))
@@ -273,6 +282,40 @@ class Observer:
         else:
             peer.heard_s = now
         return peer
+
+
+def _returned(peer: ObservedPeer, now: float) -> None:
+    if peer.round_trip_s is None and peer.registered_s is not None:
+        peer.round_trip_s = now - peer.registered_s
+
+
+def _began(task: ObservedTask, name: PeerId, run: tuple[PieceOffer, ...], now: float) -> None:
+    begun = ObservedRun(run[0].parent, now)
+    for offer in run:
+        known = task.under_way.get((name, offer.piece))
+        if known is None or known.parent != offer.parent:
+            task.under_way[name, offer.piece] = begun
+        task.piece_size = offer.piece_size
+
+
+def _has(
+    task: ObservedTask, peer: ObservedPeer, got: list[tuple[PieceIndex, PeerId]], now: float
+) -> None:
+    """Take in pieces that are told of together: those of one run took equally long."""
+    runs: dict[ObservedRun, list[PieceIndex]] = {}
+    for piece, parent in got:
+        if not peer.held >> piece & 1:
+            peer.held |= 1 << piece
+            peer.last_piece_s = now
+        run = task.under_way.pop((peer.peer, piece), None)
+        if run is not None and run.parent == parent:
+            runs.setdefault(run, []).append(piece)
+    for run, pieces in runs.items():
+        each_s = (now - run.since_s) / len(pieces)
+        for number, piece in enumerate(pieces):
+            begin_s = run.since_s + number * each_s
+            task.moves.append(Move(peer.peer, run.parent, piece, begin_s, begin_s + each_s))
+        run.since_s = now
 
 
 def _learn_length(task: ObservedTask, length: int) -> None:

@@ -126,6 +126,8 @@ class Scenario:
     """Who decides what moves next; ``engine.policies`` has the names."""
     supernode_config: SupernodeConfig = _AS_IN_PRODUCTION
     """All other settings of supernodes, such as ``hold_s`` and ``rare_copies``."""
+    v1_peers: float = 0.0
+    """Share of peers that talk to supernodes in Dragonfly's form, the others do in our own."""
     peer_servers: bool = False
     """Put each upload to a ``PeerServerEngine`` on the parent; else a parent gives what it has,
     which is a fifth faster."""
@@ -180,7 +182,7 @@ class Scenario:
         for name in _NOT_NEGATIVE_OR_NONE:
             if getattr(self, name) is not None:
                 at_least(name, getattr(self, name), 0)
-        for name in ("message_loss", "origin_errors", "origin_drops"):
+        for name in ("message_loss", "origin_errors", "origin_drops", "v1_peers"):
             share(name, getattr(self, name))
         positive("supernode_bytes_per_s", self.supernode_bytes_per_s)
         for name in ("peer_up_bytes_per_s", "peer_down_bytes_per_s"):

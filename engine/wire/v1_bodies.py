@@ -13,7 +13,8 @@ from typing import Final, TypeAlias
 from ..ids import PeerId, TaskId
 from ..messages import DigestForm, Register, ReportMetrics
 from .fields import MAX_INT, MAX_TEXT, Fields, form_values, json_object
-from .v1_paths import DIGEST_HEADER, METRICS, REGISTRY, CallError
+from .native import VERSION
+from .v1_paths import DIGEST_HEADER, METRICS, NATIVE_HEADER, REGISTRY, CallError
 
 Headers: TypeAlias = Sequence[tuple[str, str]]
 
@@ -65,6 +66,7 @@ def decode_register(headers: Headers, body: bytes) -> Register:
         insecure=fields.flag("insecure"),
         root_cas=fields.texts("rootCAs", most=MAX_ROOT_CAS),
         digest_form=DigestForm.SHA256 if asked == "sha256" else DigestForm.MD5_WRAPPED,
+        native=asked == "sha256" and _header(headers, NATIVE_HEADER) == VERSION,
     )
 
 

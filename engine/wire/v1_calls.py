@@ -17,7 +17,7 @@ from ..messages import (
     PullStatus,
     ReportPiece,
     ReportPieceError,
-    Request,
+    V1Request,
 )
 from ..piece import MAX_PIECE_SIZE, WRAP_BYTES, Digest
 from .fields import MAX_NAME, checked_text, query_values
@@ -46,7 +46,7 @@ _RESULTS: Final = {str(result.value): result for result in PullResult}
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}")
 
 
-def decode_request(method: str, target: str, headers: Headers, body: bytes) -> Request:
+def decode_request(method: str, target: str, headers: Headers, body: bytes) -> V1Request:
     """Return what a peer asks.
 
     ``target`` is the raw request target; a prefix such as ``/v1.0`` is taken off.  Raises
@@ -136,7 +136,7 @@ def _service_down(values: Mapping[str, str]) -> LeaveTask:
     return LeaveTask(task, PeerId(_needed(values, "cid", SERVICE_DOWN)))
 
 
-_QUERIES: Final[Mapping[str, Callable[[Mapping[str, str]], Request]]] = {
+_QUERIES: Final[Mapping[str, Callable[[Mapping[str, str]], V1Request]]] = {
     PULL: _pull,
     PIECE_SUCCESS: _piece_success,
     PIECE_ERROR: _piece_error,

@@ -30,6 +30,9 @@ DIGEST_HEADER: Final = "X-Damselfly-Digest"
 WANTED: Final = "wanted"
 """In a pull: the piece at which a damselfly peer that reads in order has arrived."""
 
+NATIVE_HEADER: Final = "X-Damselfly-Native"
+"""On a registration: the version of the native protocol that the peer would talk in."""
+
 _VERSION_PREFIX: Final = re.compile(r"^/v[0-9.]+(?=/)")
 
 

@@ -22,12 +22,13 @@ from ..messages import (
 )
 from ..piece import MAX_PIECE_SIZE, UNKNOWN_LENGTH, WRAP_BYTES
 from .fields import CONTROLS, MAX_INT, MAX_TEXT, Fields, go_json, json_object
+from .native import VERSION
 from .v1_requests import piece_range
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..messages import Reply, Request
+    from ..messages import V1Reply, V1Request
 
 MAX_OFFERS: Final = 1024
 JSON_TYPE: Final = "application/json"
@@ -40,7 +41,7 @@ _HEX: Final = frozenset("0123456789abcdef")
 _SHA256_DIGITS: Final = 64
 
 
-def encode_reply(request: Request | None, reply: Reply) -> tuple[int, str, bytes]:
+def encode_reply(request: V1Request | None, reply: V1Reply) -> tuple[int, str, bytes]:
     """Return status, content type and body that answer ``request`` with ``reply``.
 
     ``request`` is ``None`` if the call could not be decoded.  Our own keys are written only for a
@@ -54,7 +55,7 @@ def encode_reply(request: Request | None, reply: Reply) -> tuple[int, str, bytes
     return 200, JSON_TYPE, go_json(_envelope(request, reply), escapes_html=False) + b"\n"
 
 
-def decode_reply(request: Request, status: int, body: bytes) -> Reply:
+def decode_reply(request: V1Request, status: int, body: bytes) -> V1Reply:
     """Return what a supernode answered to ``request``.
 
     An empty or ``null`` body is an acknowledgement to reports.  A code of no known meaning comes
@@ -88,7 +89,7 @@ def decode_reply(request: Request, status: int, body: bytes) -> Reply:
 # --- writing --------------------------------------------------------------------------------------
 
 
-def _envelope(request: Request | None, reply: Reply) -> dict[str, object]:
+def _envelope(request: V1Request | None, reply: V1Reply) -> dict[str, object]:
     match reply:
         case PiecesOffered(offers):
             return {"code": Code.PEER_CONTINUE.value, "data": [_offer_keys(o) for o in offers]}
@@ -118,6 +119,8 @@ def _registered_keys(reply: Registered, *, extended: bool) -> dict[str, object]:
     }
     if extended and reply.digest_form is DigestForm.SHA256:
         data["digestForm"] = "sha256"
+    if extended and reply.native:
+        data["native"] = VERSION
     if extended and reply.validator:
         data["validator"] = reply.validator
     return data
@@ -158,6 +161,7 @@ def _registered(data: Fields) -> Registered:
         cdn_source=data.text("cdnsource") or "supernode",
         digest_form=DigestForm.SHA256 if wants_sha256 else DigestForm.MD5_WRAPPED,
         validator=data.text("validator", limit=MAX_TEXT),
+        native=data.text("native") == VERSION,
     )
 
 

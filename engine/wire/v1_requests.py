@@ -15,12 +15,14 @@ from ..messages import (
     ReportMetrics,
     ReportPiece,
     ReportPieceError,
-    Request,
+    V1Request,
 )
 from .fields import go_json
+from .native import VERSION
 from .v1_paths import (
     DIGEST_HEADER,
     METRICS,
+    NATIVE_HEADER,
     PIECE_ERROR,
     PIECE_SUCCESS,
     PULL,
@@ -47,7 +49,7 @@ class V1Call:
     body: bytes = b""
 
 
-def encode_request(request: Request) -> V1Call:
+def encode_request(request: V1Request) -> V1Call:
     """Return the call that asks ``request``; raises ``LocalProtocolError`` for unsendable text."""
     match request:
         case PullPieces():
@@ -124,6 +126,7 @@ def _registry_call(register: Register) -> V1Call:
     fields |= {name: value for name, value in optional.items() if value}
     wants_sha256 = register.digest_form is DigestForm.SHA256
     extra = ((DIGEST_HEADER, "sha256"),) if wants_sha256 else ()
+    extra += ((NATIVE_HEADER, VERSION),) if register.native else ()
     return V1Call("POST", REGISTRY, (_JSON_HEADER, *extra), go_json(fields))
 
 

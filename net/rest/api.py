@@ -44,8 +44,8 @@ class RestApi:
         self._has_profiles = profiles
         self._system = SystemCalls(Exposition(metrics, sources), sources.version, stats)
 
-    def router(self, legacy: tuple[Route, ...]) -> Router:
-        """Return what finds every call, those of the ``legacy`` API included."""
+    def router(self, legacy: tuple[Route, ...], native: tuple[Route, ...]) -> Router:
+        """Return what finds every call, those of the ``legacy`` API and our own included."""
         *calls, report = legacy
         system, preheats, pieces = self._system, self._preheats, self._pieces
         show, drop, *documented = self._tasks.routes
@@ -57,6 +57,7 @@ class RestApi:
             report,
             *self._peers.routes,  # 0.4.0 has them here
             *system.own,
+            *native,
         )
         v1 = (
             *self._peers.routes,

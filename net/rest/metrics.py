@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from ...engine.effects import DeleteCopy, ForgetTask, ReadOrigin
 from ...engine.events import OriginFailed, Requested
-from ...engine.messages import PullPieces
+from ...engine.messages import PullPieces, Update
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -194,7 +194,7 @@ class ScheduleTimer:
 
     def handle(self, event: SupernodeEvent, now: float) -> Sequence[SupernodeEffect]:
         """Let the engine handle an event."""
-        if not isinstance(event, Requested) or not isinstance(event.request, PullPieces):
+        if not isinstance(event, Requested) or not isinstance(event.request, PullPieces | Update):
             return self._engine.handle(event, now)
         begun = perf_counter()
         effects = self._engine.handle(event, now)

@@ -105,12 +105,13 @@ class Accounts(Checker):
 
     def _compare(self, now: float) -> None:
         facts = {(fetch.child, fetch.piece, fetch.parent): fetch for fetch in self._fetches}
+        busy = {(fetch.child, fetch.parent) for fetch in self._fetches}  # with others of a run
         beliefs = dict.fromkeys(chain.from_iterable(self._beliefs()))
-        for ghost in [ghost for ghost in self._ghosts if ghost not in beliefs or ghost in facts]:
-            del self._ghosts[ghost]
-        for belief in beliefs:
-            if belief not in facts:
-                self._check_ghost(belief, now)
+        ghosts = {belief: None for belief in beliefs if (belief[0], belief[2]) not in busy}
+        for gone in [ghost for ghost in self._ghosts if ghost not in ghosts]:
+            del self._ghosts[gone]
+        for ghost in ghosts:
+            self._check_ghost(ghost, now)
         strays = {f: None for fact, f in facts.items() if fact not in beliefs and not f.excused}
         for known in [known for known in self._strays if known not in strays]:
             del self._strays[known]
@@ -162,4 +163,5 @@ def _on_its_way_s(scenario: Scenario) -> float:
     if scenario.supernode_messages_per_s:
         reports_s += scenario.peers * pieces / scenario.supernode_messages_per_s
     is_lossy = scenario.message_loss or scenario.partitions or scenario.supernode_crashes
-    return _AT_ONCE_S + reports_s + (_EXCHANGE_S if is_lossy else 0.0)
+    pace_s = scenario.supernode_config.native_pace_s
+    return _AT_ONCE_S + pace_s + reports_s + (_EXCHANGE_S if is_lossy else 0.0)

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from ...engine.effects import Answer, Ban, FetchPiece
 from ...engine.events import Replied, Requested
-from ...engine.messages import DropTask, LeaveTask, PiecesOffered, Register, WarmTask
+from ...engine.messages import DropTask, LeaveTask, Orders, PiecesOffered, Register, WarmTask
 from .checker import Checker, Violation
 
 if TYPE_CHECKING:
     from ...engine.ids import ExchangeId, PieceIndex
+    from ...engine.messages import PieceOffer, Reply
     from .checker import Call
 
 
@@ -25,14 +26,19 @@ class Parents(Checker):
         self._asker: dict[tuple[str, ExchangeId], str] = {}
         self._told: dict[tuple[str, str, PieceIndex], str] = {}
         self._gone: dict[tuple[str, str], None] = {}
+        self._ordered: dict[str, dict[PieceOffer, None]] = {}
+        """What a peer was told to fetch when it has fetched other pieces."""
 
     def see(self, call: Call) -> None:
         """Follow who is offered to whom, and who is fetched from."""
         if call.is_supernode:
             self._requested(call)
+        elif isinstance(call.event, Replied) and isinstance(call.event.reply, Orders):
+            later = [offer for run in call.event.reply.runs for offer in run]
+            self._ordered.setdefault(call.node, {}).update(dict.fromkeys(later))
         for effect in call.effects:
             if isinstance(effect, FetchPiece):
-                _check(effect, call)
+                self._check(effect, call)
             elif isinstance(effect, Ban):
                 self._gone[call.node, effect.peer] = None
             elif isinstance(effect, Answer) and call.is_supernode:
@@ -60,9 +66,9 @@ class Parents(Checker):
 
     def _answered(self, node: str, answer: Answer) -> None:
         asker = self._asker.pop((node, answer.exchange), None)
-        if asker is None or not isinstance(answer.reply, PiecesOffered):
+        if asker is None:
             return
-        for offer in answer.reply.offers:
+        for offer in _offers(answer.reply):
             told = self._told.get((node, asker, offer.piece))
             if (node, offer.parent) in self._gone and told != offer.parent:
                 raise Violation(
@@ -70,11 +76,24 @@ class Parents(Checker):
                 )
             self._told[node, asker, offer.piece] = offer.parent
 
+    def _check(self, fetch: FetchPiece, call: Call) -> None:
+        offer, event = fetch.offer, call.event
+        if offer.parent == call.node:
+            raise Violation(f"fetches piece {offer.piece} from itself")
+        ordered = self._ordered.get(call.node, {})
+        if offer in ordered:
+            del ordered[offer]
+        elif not isinstance(event, Replied) or offer not in _offers(event.reply):
+            raise Violation(
+                f"fetches piece {offer.piece} from {offer.parent}, which nobody offered"
+            )
 
-def _check(fetch: FetchPiece, call: Call) -> None:
-    offer, event = fetch.offer, call.event
-    if offer.parent == call.node:
-        raise Violation(f"fetches piece {offer.piece} from itself")
-    reply = event.reply if isinstance(event, Replied) else None
-    if not isinstance(reply, PiecesOffered) or offer not in reply.offers:
-        raise Violation(f"fetches piece {offer.piece} from {offer.parent}, which nobody offered")
+
+def _offers(reply: Reply) -> tuple[PieceOffer, ...]:
+    match reply:
+        case PiecesOffered(offers):
+            return offers
+        case Orders(runs):
+            return tuple([offer for run in runs for offer in run])
+        case _:
+            return ()

@@ -41,7 +41,8 @@ class Town:
         given: list[tuple[int, str | None]] = []
         while (found := self.policy.work_for(member, now)) is not None:
             offer = PieceOffer(found.piece, PeerId("x"), "x", 1, "/", 105)
-            self.swarm.start(member, found.piece, found.parent, offer, now)
+            flight = self.swarm.start(member, found.parent, offer.parent, now)
+            self.swarm.bring(flight, found.piece, offer, now)
             self.swarm.requeue(member)
             given.append((found.piece, found.parent.peer if found.parent else None))
         self.swarm.check()

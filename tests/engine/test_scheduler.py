@@ -66,7 +66,8 @@ class Town:
         source = self.members[parent] if parent else None
         index = PieceIndex(piece)
         offer = PieceOffer(index, PeerId(parent or "cdn"), "x", 1, "/", 1 << 20)
-        self.swarm.start(member, index, source, offer, 0.0)
+        flight = self.swarm.start(member, source, offer.parent, 0.0)
+        self.swarm.bring(flight, index, offer, 0.0)
         self.swarm.requeue(member)
 
     def work_for(self, name: str) -> tuple[int, str | None] | None:

@@ -23,8 +23,11 @@ CHILDREN = ("c", "d", "e", "f")
 class Town:
     """Parents that hold everything, children that hold nothing, and a clock."""
 
-    def __init__(self, rules: Rules | None = None, parents: int = 8) -> None:
-        self.swarm = Swarm(Slots(up=2, down=2, cdn_up=20), Rules() if rules is None else rules)
+    def __init__(
+        self, rules: Rules | None = None, parents: int = 8, *, pace_s: float = 0.0
+    ) -> None:
+        slots = Slots(up=2, down=2, cdn_up=20)
+        self.swarm = Swarm(slots, Rules() if rules is None else rules, pace_s=pace_s)
         self.swarm.know_all(PieceLayout(PIECES * 1000, 1005))
         for piece in range(PIECES):
             self.swarm.cdn_got(PieceIndex(piece))
@@ -55,14 +58,15 @@ class Town:
             piece, self._next = self._next, self._next + 1
         index = PieceIndex(piece)
         offer = PieceOffer(index, parent.peer if parent else PeerId("cdn"), "x", 1, "/", 1005)
-        self.swarm.start(self.members[name], index, parent, offer, self.now)
+        flight = self.swarm.start(self.members[name], parent, offer.parent, self.now)
+        self.swarm.bring(flight, index, offer, self.now)
         self.swarm.requeue(self.members[name])
         self.swarm.check()
         return index
 
     def land(self, name: str, piece: PieceIndex) -> None:
         member = self.members[name]
-        said = member.fetching[piece].offer.parent
+        said = member.fetching[piece].sender
         self.swarm.delivered(member, piece, self.now, said)
         self.swarm.requeue(member)
         self.swarm.check()
@@ -223,3 +227,45 @@ def test_nobody_fetches_more_than_it_takes_however_late_it_all_is() -> None:
         town.swarm.requeue(member)
         town.swarm.check()
     assert len(member.fetching) <= 8
+
+
+def test_what_is_late_is_slower_than_it_looks() -> None:
+    town = Town().knows_what_is_usual()
+    parent = town.parents[5]
+    town.start("c", parent)
+    began = town.now
+    while not town.members["c"].late:
+        town.now += 0.5
+        list(town.swarm.overdue(town.now))
+    assert parent.up.rate_bytes_per_s == pytest.approx(500 / (town.now - began))
+
+
+def test_a_run_takes_one_slot_and_is_measured_at_its_end() -> None:
+    town = Town().knows_what_is_usual()
+    parent, child = town.parents[5], town.members["d"]
+    flight = town.swarm.start(child, parent, parent.peer, town.now)
+    for piece in (1, 2, 3):
+        offer = PieceOffer(PieceIndex(piece), parent.peer, "x", 1, "/", 1005)
+        assert town.swarm.bring(flight, PieceIndex(piece), offer, town.now) is None
+    assert (parent.up.active, child.down.active) == (1, 1)
+    for piece in (1, 2, 3):
+        assert not parent.up.samples
+        town.now += 2.0
+        town.land("d", PieceIndex(piece))
+    assert parent.up.rate_bytes_per_s == pytest.approx(500.0)
+    assert (parent.up.active, child.down.active) == (0, 0)
+
+
+def test_a_run_is_not_late_before_news_of_it_is_due() -> None:
+    town = Town(pace_s=100.0).knows_what_is_usual()
+    parent, child = town.parents[5], town.members["d"]
+    flight = town.swarm.start(child, parent, parent.peer, town.now)
+    for piece in (1, 2):
+        offer = PieceOffer(PieceIndex(piece), parent.peer, "x", 1, "/", 1005)
+        town.swarm.bring(flight, PieceIndex(piece), offer, town.now)
+    town.now += 99.0
+    assert not list(town.swarm.overdue(town.now))
+    town.now += 99.0
+    assert [member.peer for member in town.swarm.overdue(town.now)] == ["d"]
+    assert not child.in_flight
+    assert set(child.fetching) == {1, 2}

@@ -21,12 +21,12 @@ from damselfly.engine.messages import (
     Refused,
     Register,
     Registered,
-    Reply,
     ReportMetrics,
     ReportPiece,
     ReportPieceError,
-    Request,
     TaskCompleted,
+    V1Reply,
+    V1Request,
 )
 from damselfly.engine.piece import MIB, Digest
 from damselfly.engine.wire.v1 import (
@@ -91,7 +91,7 @@ def post(target: str, body: bytes) -> V1Call:
     return V1Call("POST", target, (("Content-Type", "application/json;charset=utf-8"),), body)
 
 
-RECORDED_REQUESTS: list[tuple[Request, V1Call]] = [
+RECORDED_REQUESTS: list[tuple[V1Request, V1Call]] = [
     (REGISTER, post("/peer/registry", REGISTER_BODY)),
     (
         START,
@@ -140,13 +140,13 @@ RECORDED_REQUESTS: list[tuple[Request, V1Call]] = [
 ]
 
 
-def received(call: V1Call) -> Request:
+def received(call: V1Call) -> V1Request:
     headers = tuple((name.lower(), value) for name, value in call.headers)
     return decode_request(call.method, call.target, headers, call.body)
 
 
 @pytest.mark.parametrize(("request_", "call"), RECORDED_REQUESTS)
-def test_recorded_requests_both_ways(request_: Request, call: V1Call):
+def test_recorded_requests_both_ways(request_: V1Request, call: V1Call):
     assert encode_request(request_) == call
     assert received(call) == request_
 
@@ -234,7 +234,7 @@ OFFER_KEYS = (
     b'"path":"/download/3de/3de29b7d0d96eb69026697adc230baf229d983dba960962ec9a7aacafe918522",'
     b'"downLink":0}'
 )
-RECORDED_REPLIES: list[tuple[Request, Reply, bytes]] = [
+RECORDED_REPLIES: list[tuple[V1Request, V1Reply, bytes]] = [
     (
         REGISTER,
         Registered(TASK, 9_000_000, 4 * MIB),
@@ -268,7 +268,7 @@ RECORDED_REPLIES: list[tuple[Request, Reply, bytes]] = [
 
 
 @pytest.mark.parametrize(("request_", "reply", "body"), RECORDED_REPLIES)
-def test_recorded_replies_both_ways(request_: Request, reply: Reply, body: bytes):
+def test_recorded_replies_both_ways(request_: V1Request, reply: V1Reply, body: bytes):
     status, content_type, encoded = encode_reply(request_, reply)
     assert (status, encoded) == (200, body)
     assert content_type == ("application/json" if body else "text/plain")
@@ -339,7 +339,7 @@ def test_old_supernodes_leave_keys_out():
 
 @pytest.mark.parametrize("request_", [REPORT, BAD_MD5, LEAVE, METRICS])
 @pytest.mark.parametrize("body", [b"", b"null\n", b'{"code":200,"msg":"success"}'])
-def test_reports_are_taken_in_many_ways(request_: Request, body: bytes):
+def test_reports_are_taken_in_many_ways(request_: V1Request, body: bytes):
     assert decode_reply(request_, 200, body) == Acknowledged()
 
 
@@ -356,7 +356,7 @@ def test_reports_are_taken_in_many_ways(request_: Request, body: bytes):
         (REPORT, b'{"code":600}', Refused(Code.PEER_FINISH)),
     ],
 )
-def test_other_codes_are_refusals(request_: Request, body: bytes, reply: Reply):
+def test_other_codes_are_refusals(request_: V1Request, body: bytes, reply: V1Reply):
     assert decode_reply(request_, 200, body) == reply
 
 
@@ -400,7 +400,7 @@ def offered(**changes: object) -> bytes:
         (START, 200, offered(pieceSha256="Z" * 64), "pieceSha256"),
     ],
 )
-def test_answers_that_make_no_sense(request_: Request, status: int, body: bytes, what: str):
+def test_answers_that_make_no_sense(request_: V1Request, status: int, body: bytes, what: str):
     with pytest.raises(RemoteProtocolError) as caught:
         decode_reply(request_, status, body)
     assert what in str(caught.value)

@@ -24,12 +24,12 @@ from damselfly.engine.messages import (
     Refused,
     Register,
     Registered,
-    Reply,
     ReportMetrics,
     ReportPiece,
     ReportPieceError,
-    Request,
     TaskCompleted,
+    V1Reply,
+    V1Request,
 )
 from damselfly.engine.piece import MAX_PIECE_SIZE, NO_DIGEST, Digest
 from damselfly.engine.wire.v1 import decode_reply, decode_request, encode_reply, encode_request
@@ -79,7 +79,7 @@ def registrations(draw: st.DrawFn) -> Register:
     )
 
 
-requests: st.SearchStrategy[Request] = st.one_of(
+requests: st.SearchStrategy[V1Request] = st.one_of(
     registrations(),
     st.builds(PullPieces, tasks, peers, st.just(PullStatus.START), st.just(PullResult.INVALID)),
     st.builds(PullPieces, tasks, peers, moving, st.sampled_from(PullResult), parents),
@@ -96,7 +96,7 @@ requests: st.SearchStrategy[Request] = st.one_of(
 
 
 @given(requests)
-def test_requests_come_out_as_they_went_in(request: Request):
+def test_requests_come_out_as_they_went_in(request: V1Request):
     call = encode_request(request)
     assert call.target.isascii()
     assert decode_request(call.method, call.target, call.headers, call.body) == request
@@ -108,7 +108,7 @@ A_REGISTRATION = Register(
     *("http://h/f", "http://h/f", PeerId("p"), "1.2.3.4", "h", 0, "/p"),
     digest_form=DigestForm.SHA256,
 )
-ALL_KINDS: tuple[Request, ...] = (
+ALL_KINDS: tuple[V1Request, ...] = (
     *(A_PULL, A_REPORT, A_REGISTRATION, LeaveTask(TaskId("t"), PeerId("p"))),
     ReportPieceError(TaskId("t"), PeerId("p"), NO_PEER, "x"),
     ReportMetrics(TaskId("t"), PeerId("p"), "", 0, True, 1.0, 1),
@@ -124,7 +124,7 @@ refusals = st.builds(
     st.sampled_from([code for code in Code if (code < 600 and code != 200) or 602 <= code <= 610]),
     texts,
 )
-replies: st.SearchStrategy[tuple[Request, Reply]] = st.one_of(
+replies: st.SearchStrategy[tuple[V1Request, V1Reply]] = st.one_of(
     st.tuples(
         st.just(A_REGISTRATION),
         st.builds(Registered, tasks, lengths, sizes, names, st.sampled_from(DigestForm), texts),
@@ -140,7 +140,7 @@ replies: st.SearchStrategy[tuple[Request, Reply]] = st.one_of(
 
 
 @given(replies)
-def test_replies_come_out_as_they_went_in(exchange: tuple[Request, Reply]):
+def test_replies_come_out_as_they_went_in(exchange: tuple[V1Request, V1Reply]):
     request, reply = exchange
     status, _, body = encode_reply(request, reply)
     assert decode_reply(request, status, body) == reply
@@ -160,7 +160,7 @@ answers = replies.map(lambda exchange: encode_reply(*exchange)[2])
 
 
 @given(st.sampled_from(ALL_KINDS), st.one_of(st.binary(), broken(answers)))
-def test_no_answer_breaks_the_client(request: Request, body: bytes):
+def test_no_answer_breaks_the_client(request: V1Request, body: bytes):
     with suppress(RemoteProtocolError):
         decode_reply(request, 200, body)
     with pytest.raises(RemoteProtocolError, match="HTTP status 500"):
@@ -177,7 +177,7 @@ def status_of(method: str, target: str, headers: Headers, body: bytes) -> int:
 
 
 @given(requests, st.data())
-def test_no_call_breaks_the_server(request: Request, data: st.DataObject):
+def test_no_call_breaks_the_server(request: V1Request, data: st.DataObject):
     call = encode_request(request)
     target = data.draw(broken(st.just(call.target.encode()))).decode("latin-1")
     body = data.draw(broken(st.just(call.body)))

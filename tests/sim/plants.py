@@ -10,10 +10,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from damselfly.engine import copies, download, policies, swarm, swarm_client, task, uplinks
+from damselfly.engine import (
+    copies,
+    download,
+    native_client,
+    order_book,
+    policies,
+    swarm,
+    swarm_client,
+    task,
+    uplinks,
+)
 from damselfly.engine.bits import each
 from damselfly.engine.effects import BackSourceReason, Milestone, Tell
 from damselfly.engine.holdings import Holdings
+from damselfly.engine.piece import NO_DIGEST
 from damselfly.engine.swarm_client import HostFailed
 from damselfly.sim import links
 
@@ -29,22 +40,33 @@ if TYPE_CHECKING:
 
 def lost_report(patch: pytest.MonkeyPatch) -> None:
     """Some reports of pieces never leave the peer, which believes that they did."""
-    tell = swarm_client.SwarmClient._tell
+    for kind in (swarm_client.SwarmClient, native_client.NativeClient):
 
-    def careless(self: Any, piece: Any, parent: Any, digest: Any) -> bool:
-        return piece % 5 == 2 or tell(self, piece, parent, digest)
+        def careless(
+            self: Any, piece: Any, parent: Any, digest: Any, tell: Any = kind._tell
+        ) -> bool:
+            return piece % 5 == 2 or tell(self, piece, parent, digest)
 
-    patch.setattr(swarm_client.SwarmClient, "_tell", careless)
+        patch.setattr(kind, "_tell", careless)
 
 
 def unheard_report(patch: pytest.MonkeyPatch) -> None:
     """The supernode acknowledges some reports and forgets them."""
-    report = task.Task.report
+    took = task.Task._took
 
-    def deaf(self: Any, said: Any, member: Any, now: float, out: list[Any]) -> Any:
-        return None if said.piece % 5 == 2 else report(self, said, member, now, out)
+    def deaf(self: Any, member: Any, piece: Any, parent: Any, digest: Any, now: float) -> Any:
+        return NO_DIGEST if piece % 5 == 2 else took(self, member, piece, parent, digest, now)
 
-    patch.setattr(task.Task, "report", deaf)
+    patch.setattr(task.Task, "_took", deaf)
+
+
+def forgotten_orders(patch: pytest.MonkeyPatch) -> None:
+    """The supernode does not notice that a peer never heard of some pieces it was to fetch."""
+
+    def nothing(_self: Any, _said: Any, _in_flight: Any) -> list[Any]:
+        return []
+
+    patch.setattr(order_book.OrderBook, "missed", nothing)
 
 
 def one_slot_too_many(patch: pytest.MonkeyPatch) -> None:

@@ -49,9 +49,9 @@ def test_where_no_message_is_lost_it_may_not_last_so_long() -> None:
     bench.joins("a", "b")
     bench.beliefs = [BELIEF]
     at(bench, 1.0)
-    at(bench, 3.4)
+    at(bench, 3.65)
     with bench.objects("Accounts", r"which it has not done since 1\.000 s"):
-        at(bench, 3.6)
+        at(bench, 3.85)
 
 
 @pytest.mark.parametrize("dead", [True, False])

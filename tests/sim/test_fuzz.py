@@ -45,6 +45,7 @@ for seed in sys.argv[1:]:
     [
         (plants.lost_report, "Accounts"),
         (plants.unheard_report, "Accounts"),
+        (plants.forgotten_orders, "Accounts"),
         (plants.one_slot_too_many, "Slots"),
         (plants.one_slot_too_many_at_peers, "Slots"),
         (plants.skipped_verification, "RightBytes"),

@@ -1,0 +1,127 @@
+"""Gives out the work of one task as its policy decides, and answers the pulls held for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .effects import Answer
+
+if TYPE_CHECKING:
+    from .answers import Answers
+    from .cdn import CdnCopy
+    from .config import SupernodeConfig
+    from .effects import SupernodeEffect
+    from .ids import PieceIndex
+    from .members import Flight, Member
+    from .messages import PieceOffer, Reply
+    from .policies import Policy
+    from .scheduler import Assignment
+
+
+class Dispatcher:
+    """Asks the policy whenever something came free, and marks in the swarm what it decides.
+
+    Answers leave with ``flush``, one for each member however much was decided for it.
+    """
+
+    def __init__(
+        self, policy: Policy, answers: Answers, copy: CdnCopy, config: SupernodeConfig
+    ) -> None:
+        self._policy, self._swarm, self._answers = policy, policy.swarm, answers
+        self._copy, self._config = copy, config
+        self._touched: dict[Member, None] = {}
+        self._freed: list[Member | None] = []
+        """Uplinks that came free while something else was decided."""
+
+    def uplink_freed(self, parent: Member | None, now: float) -> None:
+        """An uplink, perhaps the supernode's own, may be free: have it used."""
+        while (found := self._policy.taker_from(parent)) is not None:
+            self.assign(found, now)
+
+    def serve(self, member: Member, now: float) -> None:
+        """A member may be waiting: see what there is for it."""
+        self._swarm.requeue(member)
+        self.give_work(member, now)
+
+    def give_work(self, member: Member, now: float) -> None:
+        """See what there is for a member that is in its place in the queue."""
+        while (found := self._policy.work_for(member, now)) is not None:
+            self.assign(found, now)
+        if not member.in_flight and member.exchange is not None and self._answers.is_done(member):
+            self._touched[member] = None
+
+    def assign(self, found: Assignment, now: float) -> None:
+        """Do as was decided; who talks in updates is given several pieces in a run."""
+        member, piece, parent = found
+        offer = self._answers.offer(member, piece, parent)
+        flight = self._swarm.start(member, parent, offer.parent, now)
+        self._bring(flight, piece, offer, now)
+        if member.orders is not None and parent is not None:
+            more = self._policy.continue_run(member, parent, self._run_length(member) - 1)
+            for piece in more:
+                self._bring(flight, piece, self._answers.offer(member, piece, parent), now)
+        self._swarm.requeue(member)
+        self._touched[member] = None
+
+    def touch(self, member: Member) -> None:
+        """Have a held pull answered with what is under way, at the next ``flush``."""
+        self._touched[member] = None
+
+    def touch_done(self) -> None:
+        """Have all those answered that have everything."""
+        for member in self._swarm.by_peer.values():
+            if member.exchange is not None and self._answers.is_done(member):
+                self._touched[member] = None
+
+    def flush(self, now: float, out: list[SupernodeEffect]) -> None:
+        """Look for late pieces, then answer all held pulls for which something was decided."""
+        swarm = self._swarm
+        if swarm.may_be_overdue(now):
+            for member in swarm.overdue(now):
+                self.serve(member, now)
+        while self._freed:
+            self.uplink_freed(self._freed.pop(), now)
+        if not self._touched:
+            return
+        for member in self._touched:
+            if member.exchange is not None:
+                self._answer(member, self._answers.news(member), out)
+        self._touched.clear()
+
+    def let_go(self, member: Member, out: list[SupernodeEffect]) -> None:
+        """Answer a pull for which there is nothing new."""
+        if member.exchange is not None:
+            self._answer(member, self._answers.idle(member), out)
+
+    def answer_all(self, reply: Reply, out: list[SupernodeEffect]) -> None:
+        """Answer everybody who waits."""
+        for member in self._swarm.by_peer.values():
+            if member.exchange is not None:
+                self._answer(member, reply, out)
+
+    def check(self) -> None:
+        """Assert that nothing was left undone."""
+        assert not self._touched
+        assert not self._freed
+
+    def _answer(self, member: Member, reply: Reply, out: list[SupernodeEffect]) -> None:
+        assert member.exchange is not None
+        out.append(Answer(member.exchange, reply))
+        member.exchange = None
+        self._swarm.requeue(member)
+
+    def _bring(self, flight: Flight, piece: PieceIndex, offer: PieceOffer, now: float) -> None:
+        replaced = self._swarm.bring(flight, piece, offer, now)
+        if replaced is not None:
+            self._freed.append(replaced.parent)
+        if (book := flight.child.orders) is not None:
+            book.order(piece)
+
+    def _run_length(self, member: Member) -> int:
+        """Return how many pieces to get from one parent at a time.
+
+        Ever fewer towards the end, so that nobody waits for one parent's long last run.
+        """
+        missing = self._swarm.missing(member).bit_count()
+        share = missing // (self._config.run_share * self._swarm.speeds.down_slots)
+        return max(1, min(share, self._config.run_bytes // self._copy.piece_size))

@@ -1,0 +1,238 @@
+"""The native control protocol: updates and orders between our own programs, in msgpack.
+
+One call, ``POST /damselfly/update``.  Bodies are maps with text keys; keys that are not known are
+passed over, missing ones have the values of the messages.  This folder's README has an example.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from ..errors import RemoteProtocolError
+from ..ids import PeerId, PieceIndex, TaskId
+from ..messages import (
+    Code,
+    FailedNote,
+    HeldNote,
+    Orders,
+    PieceOffer,
+    Refused,
+    Reply,
+    TaskCompleted,
+    Update,
+)
+from ..piece import MAX_PIECE_SIZE, WRAP_BYTES, Digest
+from .fields import MAX_INT, MAX_NAME, MAX_TEXT, checked_text
+
+UPDATE: Final = "/damselfly/update"
+CONTENT_TYPE: Final = "application/msgpack"
+VERSION: Final = "1"
+"""What registrations and their replies name; another one is not spoken."""
+
+_MOST: Final = 4096
+"""Pieces in one message."""
+_MAX_PIECE: Final = 1 << 24
+
+WireT = TypeVar("WireT")
+
+
+def encode_update(said: Update) -> bytes:
+    """Return the body of the call that makes an update."""
+    return _encoder.encode(
+        _Update(
+            task=said.task,
+            peer=said.peer,
+            number=said.number,
+            heard=said.heard,
+            held=[(note.piece, note.parent, note.digest) for note in said.held],
+            failed=[(note.piece, note.parent, note.kind) for note in said.failed],
+            under_way=list(said.under_way),
+            free=said.free,
+            wanted=said.wanted,
+        )
+    )
+
+
+def decode_update(body: bytes) -> Update:
+    """Return the update in the body of a call; raises ``RemoteProtocolError``."""
+    said = _decoded(_updates, body, "update")
+    _bounded("update", said.held, said.failed, said.under_way)
+    return Update(
+        task=TaskId(_text(said.task, "task")),
+        peer=PeerId(_text(said.peer, "peer")),
+        number=_number(said.number, "number", MAX_INT),
+        heard=_number(said.heard, "heard", MAX_INT),
+        held=tuple(
+            HeldNote(_piece(piece), PeerId(_text(parent, "held")), Digest(_text(digest, "held")))
+            for piece, parent, digest in said.held
+        ),
+        failed=tuple(
+            FailedNote(_piece(piece), PeerId(_text(parent, "failed")), _text(kind, "failed"))
+            for piece, parent, kind in said.failed
+        ),
+        under_way=tuple(map(_piece, said.under_way)),
+        free=_number(said.free, "free", _MOST),
+        wanted=None if said.wanted is None else _piece(said.wanted),
+    )
+
+
+def encode_orders(reply: Reply) -> bytes:
+    """Return the body that answers an update: orders, the end, or a refusal."""
+    match reply:
+        case Orders():
+            return _encoder.encode(_orders_of(reply))
+        case TaskCompleted(md5, wrapped_length):
+            return _encoder.encode(
+                _Orders(code=Code.PEER_FINISH, md5=md5, wrapped_length=wrapped_length)
+            )
+        case Refused(code, message):
+            return _encoder.encode(_Orders(code=code, message=message))
+        case _:
+            raise AssertionError(f"{type(reply).__name__} answers no update")
+
+
+def decode_orders(body: bytes) -> Reply:
+    """Return what answers an update; raises ``RemoteProtocolError``."""
+    found = _decoded(_orders, body, "orders")
+    if found.code == Code.PEER_FINISH:
+        length = _number(found.wrapped_length, "wrapped_length", MAX_INT)
+        return TaskCompleted(_text(found.md5, "md5"), length)
+    if found.code != Code.PEER_CONTINUE:
+        return Refused(_code(found.code), _text(found.message, "message", MAX_TEXT))
+    _bounded("orders", found.runs, found.rejected, found.parents, *(run[1] for run in found.runs))
+    parents = [_parent(parent) for parent in found.parents]
+    size = _number(found.piece_size, "piece_size", MAX_PIECE_SIZE)
+    if found.runs and size <= WRAP_BYTES:
+        raise RemoteProtocolError(f"orders: piece_size is {size}: expected more than {WRAP_BYTES}")
+    return Orders(
+        runs=tuple(_run(parents, parent, pieces, size) for parent, pieces in found.runs),
+        rejected=tuple(map(_piece, found.rejected)),
+        pace_s=_pace(found.pace_s),
+    )
+
+
+class _Update(msgspec.Struct, omit_defaults=True):
+    task: str
+    peer: str
+    number: int
+    heard: int
+    held: list[tuple[int, str, str]] = []
+    failed: list[tuple[int, str, str]] = []
+    under_way: list[int] = []
+    free: int = 0
+    wanted: int | None = None
+
+
+class _Orders(msgspec.Struct, omit_defaults=True):
+    code: int
+    message: str = ""
+    md5: str = ""
+    wrapped_length: int = 0
+    pace_s: float = 0.0
+    piece_size: int = 0
+    parents: list[tuple[str, str, int, str]] = []
+    runs: list[tuple[int, list[tuple[int, str]]]] = []
+    rejected: list[int] = []
+
+
+_encoder = msgspec.msgpack.Encoder()
+_updates = msgspec.msgpack.Decoder(_Update)
+_orders = msgspec.msgpack.Decoder(_Orders)
+
+
+def _orders_of(orders: Orders) -> _Orders:
+    parents: dict[tuple[str, str, int, str], int] = {}
+    runs: list[tuple[int, list[tuple[int, str]]]] = []
+    size = 0
+    for run in orders.runs:
+        first = run[0]
+        size = first.piece_size
+        key = (first.parent, first.host, first.port, first.path)
+        pieces: list[tuple[int, str]] = [(offer.piece, offer.sha256) for offer in run]
+        runs.append((parents.setdefault(key, len(parents)), pieces))
+    return _Orders(
+        code=Code.PEER_CONTINUE,
+        pace_s=orders.pace_s,
+        piece_size=size,
+        parents=list(parents),
+        runs=runs,
+        rejected=list(orders.rejected),
+    )
+
+
+def _run(
+    parents: list[tuple[PeerId, str, int, str]],
+    parent: int,
+    pieces: list[tuple[int, str]],
+    piece_size: int,
+) -> tuple[PieceOffer, ...]:
+    if not 0 <= parent < len(parents):
+        raise RemoteProtocolError(f"orders: no parent {parent}: there are {len(parents)}")
+    peer, host, port, path = parents[parent]
+    return tuple(
+        PieceOffer(
+            piece=_piece(piece),
+            parent=peer,
+            host=host,
+            port=port,
+            path=path,
+            piece_size=piece_size,
+            sha256=_text(sha256, "sha256"),
+        )
+        for piece, sha256 in pieces
+    )
+
+
+def _parent(found: tuple[str, str, int, str]) -> tuple[PeerId, str, int, str]:
+    peer, host, port, path = found
+    name = _text(host, "host")
+    if not name:
+        raise RemoteProtocolError("orders: a parent without a host")
+    where = _text(path, "path", MAX_TEXT)
+    return PeerId(_text(peer, "parent")), name, _number(port, "port", 65535), where
+
+
+def _decoded(decoder: msgspec.msgpack.Decoder[WireT], body: bytes, where: str) -> WireT:
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _fail(f"{where}: {error}") from None
+
+
+def _bounded(where: str, *lists: list[Any]) -> None:
+    for found in lists:
+        if len(found) > _MOST:
+            raise _fail(f"{where}: {len(found)} items: expected at most {_MOST}")
+
+
+def _text(value: str, name: str, limit: int = MAX_NAME) -> str:
+    return checked_text(value, name, "native", limit, _fail)
+
+
+def _number(value: int, name: str, most: int) -> int:
+    if not 0 <= value <= most:
+        raise _fail(f"{name} is {value}: expected 0 to {most}")
+    return value
+
+
+def _piece(value: int) -> PieceIndex:
+    return PieceIndex(_number(value, "piece", _MAX_PIECE))
+
+
+def _pace(value: float) -> float:
+    if not 0.0 <= value <= 10.0:
+        raise _fail(f"pace_s is {value}: expected 0 to 10")
+    return value
+
+
+def _code(value: int) -> Code:
+    try:
+        return Code(value)
+    except ValueError:
+        return Code.UNKNOWN_ERROR
+
+
+def _fail(message: str) -> RemoteProtocolError:
+    return RemoteProtocolError(message, status_hint=400)
