@@ -16,6 +16,7 @@ from .config_keys import (
 )
 from .units import parse_v1_rate, parse_v1_size
 from .values import (
+    PROTOCOLS,
     WeightedNode,
     parse_count,
     parse_digest,
@@ -27,6 +28,7 @@ from .values import (
     parse_names,
     parse_nodes,
     parse_port,
+    parse_protocol,
     parse_version,
 )
 
@@ -51,6 +53,7 @@ class FetchFlags:
     insecure: bool = False
     cacerts: list[str] = field(default_factory=list[str])
     pattern: str = "p2p"
+    protocol: str = "native"
     notbs: bool = False
     locallimit: int | None = None
     totallimit: int | None = None
@@ -163,6 +166,14 @@ FETCH_OPTIONS: Final = (
         "PATTERN",
         short="p",
         words=PATTERNS,
+    ),
+    Option(
+        "protocol",
+        "native, our own with supernodes that speak it, or v1, as Dragonfly's programs talk"
+        " (default: native)",
+        "NAME",
+        parse=parse_protocol,
+        words=PROTOCOLS,
     ),
     Option("notbs", "never go back to the source: fail when the supernodes cannot help"),
     Option(

@@ -73,6 +73,7 @@ def fetch_request(
         sign=sign(os.getpid(), time.time()),
         nodes=nodes,
         pattern=Pattern(flags.pattern if flags.pattern in PATTERNS else Pattern.CDN),
+        native=flags.protocol != "v1",
         md5=flags.md5,
         sha256=flags.digest,
         identifier="" if flags.md5 else flags.identifier,

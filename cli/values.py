@@ -23,6 +23,8 @@ _DURATION_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3} | {
     "µs": 1e-6,
     "ns": 1e-9,
 }
+PROTOCOLS: Final = ("native", "v1")
+"""How dfget may talk to supernodes."""
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SWITCHES: Final = dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True) | dict.fromkeys(
     ("0", "f", "F", "FALSE", "false", "False"), False
@@ -90,6 +92,13 @@ def parse_digest(text: str) -> str:
         step = "; --md5 takes an MD5" if text.startswith("md5:") else ""
         raise ConfigError(f"digest {text!r}: expected sha256: and 64 hex digits{step}")
     return text.partition(":")[2].lower()
+
+
+def parse_protocol(text: str) -> str:
+    """Return ``text`` if it is one of ``PROTOCOLS``; raises ``ConfigError``."""
+    if text not in PROTOCOLS:
+        raise ConfigError(f"protocol {text!r}: expected {' or '.join(PROTOCOLS)}")
+    return text
 
 
 def parse_version(text: str) -> str:

@@ -77,9 +77,9 @@ class SupernodeConfig:
     origin_backoff_s: float = 0.5
     fail_access_s: float = 180.0
     ban_after: int = 3
-    native_pace_s: float = 0.25
+    native_pace_s: float = 0.5
     run_bytes: int = 8 << 20
-    run_share: int = 4
+    run_share: int = 3
 
     def __post_init__(self) -> None:
         check_policy(self.policy)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .effects import Answer
+from .speeds import STEPS
 
 if TYPE_CHECKING:
     from .answers import Answers
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from .messages import PieceOffer, Reply
     from .policies import Policy
     from .scheduler import Assignment
+
+_UNKNOWN: Final = 4
+"""Parents that have not shown what they can are given so many times shorter runs."""
 
 
 class Dispatcher:
@@ -57,7 +61,8 @@ class Dispatcher:
         flight = self._swarm.start(member, parent, offer.parent, now)
         self._bring(flight, piece, offer, now)
         if member.orders is not None and parent is not None:
-            more = self._policy.continue_run(member, parent, self._run_length(member) - 1)
+            length = self._run_length(member, parent)
+            more = self._policy.continue_run(member, parent, length - 1)
             for piece in more:
                 self._bring(flight, piece, self._answers.offer(member, piece, parent), now)
         self._swarm.requeue(member)
@@ -117,11 +122,16 @@ class Dispatcher:
         if (book := flight.child.orders) is not None:
             book.order(piece)
 
-    def _run_length(self, member: Member) -> int:
+    def _run_length(self, member: Member, parent: Member) -> int:
         """Return how many pieces to get from one parent at a time.
 
-        Ever fewer towards the end, so that nobody waits for one parent's long last run.
+        Ever fewer towards the end, so that nobody waits for one parent's long last run; and few
+        from a parent that may be slow.
         """
-        missing = self._swarm.missing(member).bit_count()
-        share = missing // (self._config.run_share * self._swarm.speeds.down_slots)
-        return max(1, min(share, self._config.run_bytes // self._copy.piece_size))
+        swarm = self._swarm
+        most = self._config.run_bytes >> max(0, parent.steps) // STEPS
+        if swarm.rules.rates and not parent.up.is_known:
+            most = self._config.run_bytes // _UNKNOWN
+        missing = swarm.missing(member).bit_count()
+        share = missing // (self._config.run_share * swarm.speeds.down_slots)
+        return max(1, min(share, most // self._copy.piece_size))

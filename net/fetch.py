@@ -116,6 +116,7 @@ def _config(
         root_cas=request.root_cas,
         back_to_source=request.back_to_source,
         source_only=request.pattern is Pattern.SOURCE,
+        native=request.native,
         timeout_s=request.timeout_s,
         min_rate_bytes_per_s=request.min_rate_bytes_per_s,
     )

@@ -62,6 +62,7 @@ class FetchRequest:
     local_limit_bytes_per_s: int = 0
     total_limit_bytes_per_s: int = 0
     pieces_at_once: int = 6
+    native: bool = True
     timeout_s: float = 0.0
     min_rate_bytes_per_s: int = 0
     alive_s: float = 300.0

@@ -31,7 +31,10 @@ PROTOCOL_FLAGS = {  # protocol 8.1, 1.0.6
     "--verbose": "", "--home": "", "--ip": "", "--port": "", "--expiretime": "", "--alivetime": "",
     "--minrate": "", "--callsystem": "", "--dfdaemon": "", "--cacerts": "", "--clientqueue": "",
 }  # fmt: skip
-OUR_FLAGS = {"--json": "", "--urls": "", "--jobs": "", "--digest": "", "--compat-version": ""}
+OUR_FLAGS = {
+    "--json": "", "--urls": "", "--jobs": "", "--digest": "", "--compat-version": "",
+    "--protocol": "",
+}  # fmt: skip
 SERVER_FLAGS = {
     "--alivetime", "--data", "--expiretime", "--home", "--ip", "--meta", "--port", "--verbose",
     "--compat-version",
