@@ -230,15 +230,15 @@ class DownloadEngine:
 
     def deadline(self) -> float:
         """Return when ``tick`` is next needed."""
-        if self._phase is Phase.DONE:
+        phase, due = self._phase, self._phase_until
+        if phase is Phase.SWARMING and self._client is not None:
+            return min(due, self._client.deadline())
+        if phase is Phase.DONE:
             return inf
-        due = self._phase_until
-        if self._phase is Phase.REGISTERING:
-            due = min(due, self._register_at)
-        if self._phase is Phase.SWARMING and self._client is not None:
-            due = min(due, self._client.deadline())
-        if self._phase is Phase.SOURCING and self._source is not None:
-            due = min(due, self._source.deadline() or inf)
+        if phase is Phase.REGISTERING:
+            return min(due, self._register_at)
+        if phase is Phase.SOURCING and self._source is not None:
+            return min(due, self._source.deadline() or inf)
         return due
 
     def check(self) -> None:

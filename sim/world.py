@@ -2,17 +2,17 @@
 
 Nearly everything that happens in a swarm is a call at a known time, and there are millions of
 them, so they wait on a private agenda behind one armed simpy timeout; when that fires, all calls
-are made up to the next thing that simpy itself has to do.  What reads as a story (arrivals,
-faults, sampling) is a generator of pauses, and runs as a simpy process.
+are made up to the next thing that simpy itself has to do.  In a swarm of equals many calls share
+a moment, so the agenda is a list of calls for each moment and a heap of the moments.  What reads
+as a story (arrivals, faults, sampling) is a generator of pauses, and runs as a simpy process.
 """
 
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from itertools import count
 from math import inf
 from random import Random
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import simpy
 
@@ -44,8 +44,9 @@ class World:
         self.most_calls = inf
         self._env = simpy.Environment()
         self._over = self._env.event()
-        self._agenda: list[tuple[float, int, Callable[[Any], object], Any]] = []
-        self._numbers = count()
+        self._agenda: dict[float, list[tuple[Callable[[Any], object], Any]]] = {}
+        self._moments: list[float] = []
+        self._calls = 0
         self._armed = inf
         self._ahead = inf
         """How far the agenda may run ahead of simpy's clock."""
@@ -56,14 +57,22 @@ class World:
 
     def at(self, when: float, do: Callable[[T], object], subject: T) -> None:
         """Call ``do(subject)`` at ``when``, at once if that is past; equals in order of asking."""
-        heappush(self._agenda, (when, next(self._numbers), do, subject))
+        if (calls := self._agenda.get(when)) is not None:
+            calls.append((do, subject))
+            return
+        self._agenda[when] = [(do, subject)]
+        heappush(self._moments, when)
         if when < self._armed:
             self._arm(when)
 
     def after(self, delay: float, do: Callable[[T], object], subject: T) -> None:
         """Call ``do(subject)`` in ``delay`` seconds."""
         when = self.now + delay
-        heappush(self._agenda, (when, next(self._numbers), do, subject))
+        if (calls := self._agenda.get(when)) is not None:
+            calls.append((do, subject))
+            return
+        self._agenda[when] = [(do, subject)]
+        heappush(self._moments, when)
         if when < self._armed:
             self._arm(when)
 
@@ -92,11 +101,12 @@ class World:
         for pause in story:
             yield self._env.timeout(pause + (self.now - self._env.now))
             self.now = max(self.now, self._env.now)
-            if next(self._numbers) > self.most_calls:
-                self._run_away()
+            self._count(1)
 
-    def _run_away(self) -> NoReturn:
-        raise Runaway(f"more than {self.most_calls} calls, at {self.now!r} s")
+    def _count(self, calls: int) -> None:
+        self._calls += calls
+        if self._calls > self.most_calls:
+            raise Runaway(f"more than {self.most_calls} calls, at {self.now!r} s")
 
     def _arm(self, when: float) -> None:
         self._armed = when
@@ -107,17 +117,19 @@ class World:
         # simpy cannot cancel: an alarm that is no longer the armed one is ignored.
         if alarm.value != self._armed:
             return
-        agenda = self._agenda
+        agenda, moments = self._agenda, self._moments
         self.now = max(self.now, self._armed)
         self._armed = -inf
         self._ahead = self._env.peek()
-        while agenda and ((due := agenda[0][0]) <= self.now or due < self._ahead):
-            _, number, do, subject = heappop(agenda)
+        while moments and ((due := moments[0]) <= self.now or due < self._ahead):
+            heappop(moments)
             if due > self.now:
                 self.now = due
-            if number > self.most_calls:
-                self._run_away()
-            do(subject)
+            # What these ask for at this very moment comes behind them, in a list of its own.
+            calls = agenda.pop(due)
+            self._count(len(calls))
+            for do, subject in calls:
+                do(subject)
         self._armed = inf
-        if agenda:
-            self._arm(agenda[0][0])
+        if moments:
+            self._arm(moments[0])
