@@ -109,13 +109,20 @@ class Control:
             waiting = self._set_timer(timeout_s)
         station, due = self._stations.get(asked.node), self._world.now + timeout_s
         call = _Call(ExchangeId(self._count), caller, host, asked, station, due, waiting)
-        self._carry(call, self._arrive, is_request=True)
+        if self._is_plain:
+            self._world.after(self._latency_s, self._arrive, call)
+        else:
+            self._carry(call, self._arrive, is_request=True)
 
     def answer(self, answer: Answer) -> None:
         """Carry a supernode's answer back."""
         call = self._open.pop(answer.exchange, None)
-        if call is not None:
-            call.reply = answer.reply
+        if call is None:
+            return
+        call.reply = answer.reply
+        if self._is_plain:
+            self._world.after(self._latency_s, self._reply, call)
+        else:
             self._carry(call, self._reply, is_request=False)
 
     def hang_up(self, caller: Caller) -> None:
