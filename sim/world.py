@@ -12,7 +12,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from math import inf
 from random import Random
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
 import simpy
 
@@ -46,7 +46,7 @@ class World:
         self._over = self._env.event()
         self._agenda: dict[float, list[tuple[Callable[[Any], object], Any]]] = {}
         self._moments: list[float] = []
-        self._calls = 0
+        self._count = 0
         self._armed = inf
         self._ahead = inf
         """How far the agenda may run ahead of simpy's clock."""
@@ -101,12 +101,12 @@ class World:
         for pause in story:
             yield self._env.timeout(pause + (self.now - self._env.now))
             self.now = max(self.now, self._env.now)
-            self._count(1)
+            self._count += 1
+            if self._count > self.most_calls:
+                self._run_away()
 
-    def _count(self, calls: int) -> None:
-        self._calls += calls
-        if self._calls > self.most_calls:
-            raise Runaway(f"more than {self.most_calls} calls, at {self.now!r} s")
+    def _run_away(self) -> NoReturn:
+        raise Runaway(f"more than {self.most_calls} calls, at {self.now!r} s")
 
     def _arm(self, when: float) -> None:
         self._armed = when
@@ -121,13 +121,17 @@ class World:
         self.now = max(self.now, self._armed)
         self._armed = -inf
         self._ahead = self._env.peek()
-        while moments and ((due := moments[0]) <= self.now or due < self._ahead):
-            heappop(moments)
+        while moments:
+            due = moments[0]
             if due > self.now:
+                if due >= self._ahead:
+                    break
                 self.now = due
             # What these ask for at this very moment comes behind them, in a list of its own.
-            calls = agenda.pop(due)
-            self._count(len(calls))
+            calls = agenda.pop(heappop(moments))
+            self._count += len(calls)
+            if self._count > self.most_calls:
+                self._run_away()
             for do, subject in calls:
                 do(subject)
         self._armed = inf
