@@ -40,9 +40,10 @@ def turn(mask: int, rng: Random) -> Iterator[int]:
     """Yield the numbers in a set, ascending from one that is drawn, then the others."""
     if mask:
         first = draw(mask, rng)
-        above = mask >> first << first
+        yield first  # mostly the only one that is asked for
+        above = mask >> first + 1 << first + 1
         yield from each(above)
-        yield from each(mask ^ above)
+        yield from each(mask ^ above ^ 1 << first)
 
 
 def each(mask: int) -> Iterator[int]:

@@ -178,7 +178,7 @@ class DownloadEngine:
         """Take in one event."""
         self._now = now = max(self._now, now)
         out: list[DownloadEffect] = []
-        if self._phase is Phase.STARTING and not isinstance(event, Started):
+        if self._began == -inf and not isinstance(event, Started):
             raise LocalProtocolError("the first event of a download is Started")
         match event:
             case Started():
@@ -210,37 +210,23 @@ class DownloadEngine:
                     self._publish_failed(event, out)
             case _:
                 assert_never(event)
-        out += self.tick(now)
-        return out
+        return self._go_on(now, out)
 
     def tick(self, now: float) -> list[DownloadEffect]:
         """Send what is to be sent, ask again what was put off, end what took too long."""
         self._now = now = max(self._now, now)
-        out: list[DownloadEffect] = []
-        if self._phase is Phase.REGISTERING and self._register_at <= now:
-            self._register(out)
-        if self._phase in _CLIENT_PHASES and self._client is not None:
-            self._heed(self._client.tick(now, out), out)
-        if self._phase is Phase.SOURCING and self._source is not None:
-            self._source.tick(now, out)
-        if self._phase_until <= now:
-            self._out_of_time(out)
-        if self._phase is Phase.REPORTING and not self._has_to_say:
-            self._close(out)
-        return out
+        return self._go_on(now, [])
 
     def deadline(self) -> float:
         """Return when ``tick`` is next needed."""
-        if self._phase is Phase.DONE:
-            return inf
-        due = self._phase_until
-        if self._phase is Phase.REGISTERING:
-            due = min(due, self._register_at)
-        if self._phase is Phase.SWARMING and self._client is not None:
-            due = min(due, self._client.deadline())
-        if self._phase is Phase.SOURCING and self._source is not None:
-            due = min(due, self._source.deadline() or inf)
-        return due
+        phase, due = self._phase, self._phase_until
+        if self._client is not None and phase is Phase.SWARMING:
+            return min(due, self._client.deadline())
+        if phase is Phase.REGISTERING:
+            return min(due, self._register_at)
+        if self._source is not None and phase is Phase.SOURCING:
+            return min(due, self._source.deadline() or inf)
+        return inf if phase is Phase.DONE else due
 
     def check(self) -> None:
         """Assert what holds between phase and parts."""
@@ -255,6 +241,20 @@ class DownloadEngine:
         if self._phase is Phase.PUBLISHING:
             assert self._holdings.is_complete
         assert (self._end is not None) == (self._phase in (Phase.REPORTING, Phase.DONE))
+
+    def _go_on(self, now: float, out: list[DownloadEffect]) -> list[DownloadEffect]:
+        # This runs after every event: what rarely holds and costs least to see is looked at first.
+        if self._register_at <= now and self._phase is Phase.REGISTERING:
+            self._register(out)
+        if self._client is not None and self._phase in _CLIENT_PHASES:
+            self._heed(self._client.tick(now, out), out)
+        if self._source is not None and self._phase is Phase.SOURCING:
+            self._source.tick(now, out)
+        if self._phase_until <= now:
+            self._out_of_time(out)
+        if self._end is not None and self._phase is Phase.REPORTING and not self._has_to_say:
+            self._close(out)
+        return out
 
     # --- supernodes ---
 

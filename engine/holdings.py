@@ -20,6 +20,8 @@ class Holdings:
 
     def __init__(self) -> None:
         self.layout: PieceLayout | None = None
+        self._count = -1
+        """How many pieces the file has; -1 while that is unknown."""
         self.validator = ""
         self._held: dict[PieceIndex, HeldPiece] = {}
         self._mask = 0
@@ -43,17 +45,20 @@ class Holdings:
         if not fits:
             self.clear()
         self.layout, self.validator = layout, validator or (self.validator if fits else "")
+        self._count = layout.count if length >= 0 else -1
         return fits
 
     def clear(self) -> None:
         """Forget everything."""
         self.layout, self.validator = None, ""
+        self._count = -1
         self._held.clear()
         self._mask = self.size = 0
 
     def keep(self, piece: PieceIndex, size: int, digest: Digest) -> None:
         """``piece`` is verified on disk."""
-        self.drop(piece)
+        if piece in self._held:
+            self.drop(piece)
         self.size += size
         self._held[piece] = HeldPiece(piece, size, digest)
         self._mask |= 1 << piece
@@ -83,8 +88,7 @@ class Holdings:
     @property
     def is_complete(self) -> bool:
         """Tell whether every piece is held; never while the length is unknown."""
-        layout = self.layout
-        return layout is not None and layout.length >= 0 and len(self._held) == layout.count
+        return len(self._held) == self._count
 
     def missing_spans(self, most: int) -> Iterator[tuple[PieceIndex, PieceIndex]]:
         """Yield runs of missing pieces as (first, last), each at most ``most`` pieces long.

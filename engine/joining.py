@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from .timers import Timers
@@ -50,7 +51,7 @@ class Joinings:
 
     def deadline(self) -> float:
         """Return when the next one's time is up."""
-        return self._timers.next()
+        return self._timers.next() if self._held else inf
 
     def check(self) -> None:
         """Assert that no time runs for what is not held."""

@@ -70,7 +70,7 @@ class PieceLayout:
     @property
     def content_size(self) -> int:
         """Bytes of the file in every piece but the last."""
-        return self.piece_size - self.wrap_bytes
+        return self.piece_size if self.plain else self.piece_size - WRAP_BYTES
 
     @property
     def count(self) -> int:
@@ -89,9 +89,9 @@ class PieceLayout:
 
     def size(self, piece: PieceIndex) -> int:
         """Content bytes of ``piece``; the full size while the length is unknown."""
-        if self.length < 0:
-            return self.content_size
-        return min(self.content_size, max(0, self.length - self.offset(piece)))
+        full = self.content_size
+        left = self.length - piece * full
+        return full if left >= full or self.length < 0 else max(0, left)
 
     def wrapped_range(self, piece: PieceIndex) -> tuple[int, int]:
         """First and last byte of a piece on the wire, never shortened for the last piece."""

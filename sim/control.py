@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from ..engine.events import Dropped, ExchangeFailed, Replied, Requested
@@ -42,16 +41,32 @@ class Callee(Protocol):
 
 
 class _Call:
-    __slots__ = ("asked", "caller", "due", "host", "is_over", "number", "reply", "station")
+    """One exchange; ``waiting`` are all open ones with the same timeout, in order."""
+
+    __slots__ = (
+        *("asked", "caller", "due", "host", "is_over", "number", "reply", "station", "waiting"),
+    )
 
     def __init__(
-        self, number: ExchangeId, caller: Caller, host: Host, asked: Send, due: float
+        self,
+        number: ExchangeId,
+        caller: Caller,
+        host: Host,
+        asked: Send,
+        station: _Station | None,
+        due: float,
+        waiting: dict[_Call, None],
     ) -> None:
-        self.number, self.caller, self.host = number, caller, host
-        self.asked, self.due = asked, due
-        self.station: _Station | None = None
+        self.number, self.caller, self.host, self.asked = number, caller, host, asked
+        self.station, self.due, self.waiting = station, due, waiting
         self.reply: Reply | None = None
         self.is_over = False
+        waiting[self] = None
+
+    def end(self) -> None:
+        """Nobody waits for the answer any more."""
+        self.is_over = True
+        del self.waiting[self]
 
 
 class _Station:
@@ -73,11 +88,12 @@ class Control:
         self._is_plain = ways.are_alike and not (scenario.jitter_s or scenario.message_loss)
         rate = scenario.supernode_messages_per_s
         self._service_s = 1 / rate if rate else 0.0
+        self._message_cpu_s = scenario.message_cpu_s
         self._rng = world.rng("control")
         self._stations: dict[NodeAddress, _Station] = {}
         self._open: dict[ExchangeId, _Call] = {}
         """Exchanges that a supernode has seen and not answered."""
-        self._timers: dict[float, deque[_Call]] = {}
+        self._timers: dict[float, dict[_Call, None]] = {}
         self._count = 0
 
     def attach(self, address: NodeAddress, supernode: Callee, host: Host) -> None:
@@ -87,29 +103,37 @@ class Control:
     def ask(self, caller: Caller, host: Host, asked: Send) -> None:
         """Put a request from ``host``; the caller hears the outcome."""
         self._count += 1
-        due = self._world.now + asked.timeout_s
-        call = _Call(ExchangeId(self._count), caller, host, asked, due)
-        call.station = self._stations.get(asked.node)
-        self._carry(call, self._arrive, is_request=True)
-        self._set_timer(call)
+        timeout_s = asked.timeout_s
+        waiting = self._timers.get(timeout_s)
+        if waiting is None:
+            waiting = self._set_timer(timeout_s)
+        station, due = self._stations.get(asked.node), self._world.now + timeout_s
+        call = _Call(ExchangeId(self._count), caller, host, asked, station, due, waiting)
+        if self._is_plain:
+            self._world.after(self._latency_s, self._arrive, call)
+        else:
+            self._carry(call, self._arrive, is_request=True)
 
     def answer(self, answer: Answer) -> None:
         """Carry a supernode's answer back."""
         call = self._open.pop(answer.exchange, None)
-        if call is not None:
-            call.reply = answer.reply
+        if call is None:
+            return
+        call.reply = answer.reply
+        if self._is_plain:
+            self._world.after(self._latency_s, self._reply, call)
+        else:
             self._carry(call, self._reply, is_request=False)
 
     def hang_up(self, caller: Caller) -> None:
         """A caller died: what it said a moment ago is lost, and its open exchanges break."""
-        for calls in self._timers.values():
-            for call in calls:
-                if call.caller is caller:
-                    self._end(call)
+        for waiting in self._timers.values():
+            for call in [call for call in waiting if call.caller is caller]:
+                self._end(call)
 
     def cut_off(self, supernode: Callee) -> None:
         """A supernode died: whoever waits for an answer of it learns that."""
-        for call in [c for c in self._open.values() if _callee(c) is supernode]:
+        for call in [call for call in self._open.values() if _callee(call) is supernode]:
             del self._open[call.number]
             self._carry(call, self._refuse, is_request=False)
 
@@ -151,52 +175,45 @@ class Control:
     def _reply(self, call: _Call) -> None:
         if call.is_over:
             return
-        call.is_over = True
-        if self._scenario.message_cpu_s:
-            done_s = call.host.cpu.done_s(self._world.now, self._scenario.message_cpu_s)
+        call.end()
+        if self._message_cpu_s:
+            done_s = call.host.cpu.done_s(self._world.now, self._message_cpu_s)
             self._world.at(done_s, _hear, call)
         else:
             _hear(call)
 
     def _refuse(self, call: _Call) -> None:
         if not call.is_over:
-            call.is_over = True
+            call.end()
             reason = f"{call.asked.node}: connection refused"
             call.caller.handle(ExchangeFailed(call.asked.exchange, reason))
 
     def _end(self, call: _Call) -> None:
-        if not call.is_over:
-            call.is_over = True
-            self._carry(call, self._drop, is_request=True)
+        call.end()
+        self._carry(call, self._drop, is_request=True)
 
     def _drop(self, call: _Call) -> None:
         if self._open.pop(call.number, None) is not None:
             _callee(call).handle(Dropped(call.number))
 
-    def _set_timer(self, call: _Call) -> None:
+    def _set_timer(self, timeout_s: float) -> dict[_Call, None]:
         # Timeouts of equal length come due in the order they were set, and hardly any ever does:
         # a queue of its own for each length costs nothing on the agenda.
-        timeout_s = call.asked.timeout_s
-        calls = self._timers.get(timeout_s)
-        if calls is None:
-            calls = self._timers[timeout_s] = deque()
-            self._world.after(timeout_s, self._ring, timeout_s)
-        while calls and calls[0].is_over:
-            calls.popleft()
-        calls.append(call)
+        waiting = self._timers[timeout_s] = {}
+        self._world.after(timeout_s, self._ring, timeout_s)
+        return waiting
 
     def _ring(self, timeout_s: float) -> None:
-        now, calls = self._world.now, self._timers[timeout_s]
-        while calls and (calls[0].is_over or calls[0].due <= now):
-            call = calls.popleft()
-            if not call.is_over:
-                self._end(call)
-                reason = f"{call.asked.node}: no answer in {timeout_s:g} s"
-                call.caller.handle(ExchangeFailed(call.asked.exchange, reason))
-        if calls:
-            self._world.at(calls[0].due, self._ring, timeout_s)
-        else:
-            del self._timers[timeout_s]
+        now, waiting = self._world.now, self._timers[timeout_s]
+        while waiting:
+            call = next(iter(waiting))
+            if call.due > now:
+                self._world.at(call.due, self._ring, timeout_s)
+                return
+            self._end(call)
+            reason = f"{call.asked.node}: no answer in {timeout_s:g} s"
+            call.caller.handle(ExchangeFailed(call.asked.exchange, reason))
+        del self._timers[timeout_s]
 
 
 def _callee(call: _Call) -> Callee:

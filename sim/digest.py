@@ -13,6 +13,23 @@ if TYPE_CHECKING:
 _BATCH_BYTES: Final = 1 << 16
 
 
+class CallCount:
+    """Counts engine calls, and does nothing else."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(
+        self, now: float, node: str, event: object | None, effects: Sequence[object]
+    ) -> None:
+        """Take in one engine call."""
+        self.calls += 1
+
+    def hexdigest(self) -> str:
+        """Return the digest that there is not: empty."""
+        return ""
+
+
 class TraceDigest:
     """Hashes every ``(time, node, event, effects)``; the process' hash seed has no part in it.
 

@@ -53,6 +53,7 @@ class Fleet:
         self._tasks = tuple(stage.contents)
         addresses = [NodeAddress(f"192.0.2.{n + 1}") for n in range(stage.scenario.supernodes)]
         self._addresses = tuple(addresses)
+        self._slots = stage.scenario.most_slots
         self._spread = stage.world.rng("supernode choice")
 
     def supernodes(self) -> tuple[Supernode, ...]:
@@ -127,7 +128,7 @@ class Fleet:
             path=f"/peer/file/{task_file_name('file', signed)}",
             host_name=f"peer-{number}",
             native=int((number + 1) * scenario.v1_peers) == int(number * scenario.v1_peers),
-            down_slots=scenario.most_slots.down,
+            down_slots=self._slots.down,
             back_to_source=scenario.back_to_source,
             origin_piece_size=self._contents[file].piece_size,
         )

@@ -29,21 +29,24 @@ class Content:
         self.sizes = tuple(layout.size(PieceIndex(piece)) for piece in range(layout.count))
         """Content bytes of each piece."""
         self._name = f"file {number} " if number else ""
+        self._sha256s = [_digest("sha256", self._name, n, False) for n in range(layout.count)]
         self.md5 = md5(f"{self._name}file".encode()).hexdigest()
         self.validator = '"v1"'
 
     def digest(self, piece: PieceIndex, like: Digest, *, corrupt: bool = False) -> Digest:
         """Return the digest of a piece in the form of ``like``, a SHA-256 where that is empty."""
-        form = "md5" if like.startswith("md5:") else "sha256"
-        return _digest(form, self._name, piece, corrupt)
+        is_md5 = like.startswith("md5:")
+        if is_md5 or corrupt:
+            return _digest("md5" if is_md5 else "sha256", self._name, piece, corrupt)
+        return self._sha256s[piece]
 
     def sha256(self, piece: PieceIndex) -> Digest:
         """Return the right SHA-256 of a piece."""
-        return _digest("sha256", self._name, piece, False)
+        return self._sha256s[piece]
 
 
 @cache
-def _digest(form: str, name: str, piece: PieceIndex, corrupt: bool) -> Digest:
+def _digest(form: str, name: str, piece: int, corrupt: bool) -> Digest:
     text = f"{'corrupt ' if corrupt else ''}{name}piece {piece}".encode()
     return Digest(f"{form}:{(md5 if form == 'md5' else sha256)(text).hexdigest()}")
 

@@ -51,14 +51,14 @@ class Node(Generic[EventT, EffectT]):
     def handle(self, event: EventT) -> None:
         """Pass ``event`` to the engine and do what it asks for; a crashed node hears nothing."""
         if self.is_up:
-            self._act(event, self.engine.handle(event, self._world.now))
+            now = self._world.now
+            self._act(now, event, self.engine.handle(event, now))
 
     def crash(self) -> None:
         """Hear and do nothing any more."""
         self.is_up = False
 
-    def _act(self, event: EventT | None, effects: Sequence[EffectT]) -> None:
-        now = self._world.now
+    def _act(self, now: float, event: EventT | None, effects: Sequence[EffectT]) -> None:
         self._watch(now, self.name, event, effects)
         if self._paranoid:
             self.engine.check()
@@ -84,4 +84,5 @@ class Node(Generic[EventT, EffectT]):
         if wanted > due:
             self._set_alarm(wanted)
         else:
-            self._act(None, self.engine.tick(max(self._world.now, due)))
+            now = self._world.now
+            self._act(now, None, self.engine.tick(max(now, due)))

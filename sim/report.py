@@ -22,7 +22,7 @@ class Report:
     ``completions_s`` are the seconds that each peer took which has the file, ascending.
     ``unfinished`` peers live and do not have it: they failed, or the run ended too early.  Those
     ``without_room`` on their disks cannot have it.  A report that ``is_partial`` was made before
-    the run was over.
+    the run was over.  ``trace_digest`` is empty where nobody asked for it.
     """
 
     scenario: Scenario
@@ -99,22 +99,22 @@ class Report:
             fate += f", {self.without_room} have no room for it"
         if self.unfinished:
             fate += f", {self.unfinished} DO NOT"
-        return "\n".join(
-            (
-                f"{fate}; {layout.count} pieces of {layout.piece_size} bytes",
-                f"completion   mean {_s(self.mean_s)}  p50 {_s(percentile(times, 50))}"
-                f"  p99 {_s(percentile(times, 99))}  max {_s(self.max_s)}",
-                f"lower bound  mean {_s(bound_mean_s)}  max {_s(bound_max_s)}",
-                f"ratio        mean {_x(self.ratio_mean)}  max {_x(self.ratio_max)}",
-                self._source("origin", self.origin_bytes),
-                self._source("supernode", self.supernode_bytes),
-                self._source("peers", self.peer_bytes),
-                f"simulated    {self.simulated_s:.3f} s in {self.wall_s:.2f} s:"
-                f" {self.transfers / self.wall_s:,.0f} transfers/s,"
-                f" {self.engine_calls / self.wall_s:,.0f} engine calls/s",
-                f"trace        {self.trace_digest}",
-            )
-        )
+        lines = [
+            f"{fate}; {layout.count} pieces of {layout.piece_size} bytes",
+            f"completion   mean {_s(self.mean_s)}  p50 {_s(percentile(times, 50))}"
+            f"  p99 {_s(percentile(times, 99))}  max {_s(self.max_s)}",
+            f"lower bound  mean {_s(bound_mean_s)}  max {_s(bound_max_s)}",
+            f"ratio        mean {_x(self.ratio_mean)}  max {_x(self.ratio_max)}",
+            self._source("origin", self.origin_bytes),
+            self._source("supernode", self.supernode_bytes),
+            self._source("peers", self.peer_bytes),
+            f"simulated    {self.simulated_s:.3f} s in {self.wall_s:.2f} s:"
+            f" {self.transfers / self.wall_s:,.0f} transfers/s,"
+            f" {self.engine_calls / self.wall_s:,.0f} engine calls/s",
+        ]
+        if self.trace_digest:
+            lines.append(f"trace        {self.trace_digest}")
+        return "\n".join(lines)
 
     def _source(self, name: str, sent: int) -> str:
         files = sent / max(1, self.scenario.file_bytes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from ..engine.events import FetchFailure, PieceFailed, PieceFetched
-from ..engine.piece import WRAP_BYTES
+from ..engine.piece import NO_DIGEST, WRAP_BYTES
 from .ways import ramp_s
 
 if TYPE_CHECKING:
@@ -169,20 +169,21 @@ class Transfers:
 
     def _arrived(self, transfer: PieceTransfer) -> None:
         child, effect = transfer.child, transfer.effect
-        parent, source = transfer.parent, transfer.source
+        parent, source, offer = transfer.parent, transfer.source, effect.offer
         assert parent is not None
         assert source is not None
         transfer.is_over = True
         transfer.flow = None
         del parent.uploads[transfer]
-        piece = effect.offer.piece
+        piece = offer.piece
         size = source.content.sizes[piece]
         self._count(parent, size)
         self.pieces_moved += 1
         parent.server.ended(transfer, size + WRAP_BYTES, complete=True)
         corrupt = source.stored.get(piece, False)
         if child.store(piece, corrupt=corrupt):
-            digest = source.content.digest(piece, effect.offer.digest, corrupt=corrupt)
+            form = NO_DIGEST if offer.sha256 else offer.digest
+            digest = source.content.digest(piece, form, corrupt=corrupt)
             event = PieceFetched(effect.fetch, size, digest)
         else:
             event = PieceFailed(effect.fetch, FetchFailure.STORE_FULL, "no space left")

@@ -2,14 +2,14 @@
 
 Nearly everything that happens in a swarm is a call at a known time, and there are millions of
 them, so they wait on a private agenda behind one armed simpy timeout; when that fires, all calls
-are made up to the next thing that simpy itself has to do.  What reads as a story (arrivals,
-faults, sampling) is a generator of pauses, and runs as a simpy process.
+are made up to the next thing that simpy itself has to do.  In a swarm of equals many calls share
+a moment, so the agenda is a list of calls for each moment and a heap of the moments.  What reads
+as a story (arrivals, faults, sampling) is a generator of pauses, and runs as a simpy process.
 """
 
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from itertools import count
 from math import inf
 from random import Random
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
@@ -44,8 +44,9 @@ class World:
         self.most_calls = inf
         self._env = simpy.Environment()
         self._over = self._env.event()
-        self._agenda: list[tuple[float, int, Callable[[Any], object], Any]] = []
-        self._numbers = count()
+        self._agenda: dict[float, list[tuple[Callable[[Any], object], Any]]] = {}
+        self._moments: list[float] = []
+        self._count = 0
         self._armed = inf
         self._ahead = inf
         """How far the agenda may run ahead of simpy's clock."""
@@ -56,14 +57,22 @@ class World:
 
     def at(self, when: float, do: Callable[[T], object], subject: T) -> None:
         """Call ``do(subject)`` at ``when``, at once if that is past; equals in order of asking."""
-        heappush(self._agenda, (when, next(self._numbers), do, subject))
+        if (calls := self._agenda.get(when)) is not None:
+            calls.append((do, subject))
+            return
+        self._agenda[when] = [(do, subject)]
+        heappush(self._moments, when)
         if when < self._armed:
             self._arm(when)
 
     def after(self, delay: float, do: Callable[[T], object], subject: T) -> None:
         """Call ``do(subject)`` in ``delay`` seconds."""
         when = self.now + delay
-        heappush(self._agenda, (when, next(self._numbers), do, subject))
+        if (calls := self._agenda.get(when)) is not None:
+            calls.append((do, subject))
+            return
+        self._agenda[when] = [(do, subject)]
+        heappush(self._moments, when)
         if when < self._armed:
             self._arm(when)
 
@@ -92,7 +101,8 @@ class World:
         for pause in story:
             yield self._env.timeout(pause + (self.now - self._env.now))
             self.now = max(self.now, self._env.now)
-            if next(self._numbers) > self.most_calls:
+            self._count += 1
+            if self._count > self.most_calls:
                 self._run_away()
 
     def _run_away(self) -> NoReturn:
@@ -107,17 +117,23 @@ class World:
         # simpy cannot cancel: an alarm that is no longer the armed one is ignored.
         if alarm.value != self._armed:
             return
-        agenda = self._agenda
+        agenda, moments = self._agenda, self._moments
         self.now = max(self.now, self._armed)
         self._armed = -inf
         self._ahead = self._env.peek()
-        while agenda and ((due := agenda[0][0]) <= self.now or due < self._ahead):
-            _, number, do, subject = heappop(agenda)
+        while moments:
+            due = moments[0]
             if due > self.now:
+                if due >= self._ahead:
+                    break
                 self.now = due
-            if number > self.most_calls:
+            # What these ask for at this very moment comes behind them, in a list of its own.
+            calls = agenda.pop(heappop(moments))
+            self._count += len(calls)
+            if self._count > self.most_calls:
                 self._run_away()
-            do(subject)
+            for do, subject in calls:
+                do(subject)
         self._armed = inf
-        if agenda:
-            self._arm(agenda[0][0])
+        if moments:
+            self._arm(moments[0])

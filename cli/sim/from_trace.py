@@ -134,7 +134,7 @@ def _others(observer: Observer, chosen: str) -> list[str]:
 def _simulate(scenarios: list[Scenario]) -> list[Report]:
     from ...sim.swarm import Swarm
 
-    return [Swarm(scenario).run() for scenario in scenarios]
+    return [Swarm(scenario, digests=False).run() for scenario in scenarios]
 
 
 def _table(rebuilt: Rebuilt, reports: list[Report]) -> str:

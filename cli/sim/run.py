@@ -56,10 +56,13 @@ def run(args: argparse.Namespace) -> int:
     gc.set_threshold(100_000, 20, 100)
     scenario = scenario_of(args)
     quiet: bool = args.trace_digest
+    digests = quiet or args.check or args.paranoid or args.json is not None
     if not quiet:
         print(repeating("run", args, ("check", "paranoid")), flush=True)
     with moving("simulating", hidden=quiet) as moved:
-        swarm = Swarm(scenario, check=args.check, paranoid=args.paranoid, progress=moved)
+        swarm = Swarm(
+            scenario, check=args.check, paranoid=args.paranoid, progress=moved, digests=digests
+        )
         try:
             report = swarm.run()
         except (KeyboardInterrupt, NotFinished) as error:

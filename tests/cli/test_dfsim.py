@@ -73,9 +73,9 @@ def test_a_scenario_file_is_run_with_some_knobs_turned(
 ) -> None:
     file = tmp_path / "mine.yml"
     file.write_text("peers: 500\nfile_bytes: 3MB\nseed: 9\nclasses: [{share: 0.5, up: 2}]\n")
-    assert main(["run", str(file), "--peers", "6", "--peer-servers"]) == 0
+    assert main(["run", str(file), "--peers", "6", "--peer-servers", "--check"]) == 0
     first, second, *_, last = capsys.readouterr().out.splitlines()
-    assert first == f"dfsim run --scenario {file} --peers 6 --peer-servers"
+    assert first == f"dfsim run --scenario {file} --peers 6 --peer-servers --check"
     assert "6 of 6 peers have the file; 3 pieces of 1048576 bytes" in second
     assert main(shlex.split(first)[1:]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == last

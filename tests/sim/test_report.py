@@ -66,7 +66,8 @@ def test_the_text_tells_a_person_the_same() -> None:
     assert "mean 3.000 s  p50 2.000 s  p99 5.000 s  max 5.000 s" in text
     assert "75.0 MB  1.50 files" in text
     assert "800 transfers/s, 4,000 engine calls/s" in text
-    assert "ab12" in text
+    assert text.endswith("\ntrace        ab12")
+    assert "trace" not in replace(REPORT, trace_digest="").text()
 
 
 def test_peers_without_the_file_are_named_loudly() -> None:

@@ -166,6 +166,13 @@ def test_the_checkers_change_nothing() -> None:
     assert run(SMALL).trace_digest == Swarm(SMALL).run().trace_digest
 
 
+def test_a_run_without_digests_is_the_same_run() -> None:
+    with_one, without = Swarm(SMALL).run(), Swarm(SMALL, digests=False).run()
+    assert without.trace_digest == ""
+    assert without.engine_calls == with_one.engine_calls
+    assert without.completions_s == with_one.completions_s
+
+
 def test_two_processes_with_different_hash_seeds_agree() -> None:
     command = [sys.executable, "-m", "damselfly.cli.dfsim", "run", "--trace-digest"]
     command += ["--peers", "40", "--size", "20MB", "--seed", "3"]
