@@ -20,6 +20,7 @@ from .errors import LocalProtocolError, RemoteProtocolError
 from .ids import PieceIndex
 from .piece import MAX_PIECE_SIZE, WRAP_BYTES
 from .served import Served, ServedPhase, ServedTrigger
+from .shares import Shares
 from .uploads import (
     TEXT,
     CheckRequested,
@@ -33,9 +34,11 @@ from .uploads import (
     PieceRequested,
     PingRequested,
     RateRequested,
+    RequestDropped,
     Respond,
     RetireServer,
     ServePiece,
+    ShareRequested,
     StatsRequested,
     StopRequested,
     SurveyData,
@@ -108,7 +111,7 @@ class PeerServerEngine:
         self._phase = ServerPhase.SERVING
         self._served: dict[str, Served] = {}
         self._uploads: dict[ExchangeId, Served] = {}
-        self._total_limit_bytes_per_s = 0
+        self._shares = Shares()
         self._pieces_sent = 0
         self._bytes_sent = 0
         self._active_at = -inf
@@ -133,6 +136,9 @@ class PeerServerEngine:
         match event:
             case UploadEnded():
                 self._upload_ended(event)
+            case RequestDropped(exchange):
+                self._active_at = self._now
+                self._shares.drop(exchange)
             case DataSurveyed():
                 self._surveyed(event, out)
             case DownloadWithdrawn(name):
@@ -149,22 +155,25 @@ class PeerServerEngine:
         return out + self.tick(now)
 
     def tick(self, now: float) -> list[PeerServerEffect]:
-        """Survey the data directory when that is due; close once the last upload has ended."""
+        """Do what is due: answers about shares, a survey of the data directory, the end."""
         self._advance(now)
-        if self._phase is ServerPhase.LEAVING:
-            if not self._uploads:
-                return self._close(ServerTrigger.DRAINED)
-            return self._close(ServerTrigger.OVERDUE) if self._close_at <= self._now else []
-        if self.deadline() > self._now:
-            return []
-        self._is_surveying = True
-        return [SurveyData()]
+        if self._phase is not ServerPhase.SERVING:
+            return self._drain()
+        out: list[PeerServerEffect] = [
+            Respond(exchange, 200, str(share)) for exchange, share in self._shares.settle(self._now)
+        ]
+        if out:
+            self._active_at = self._now
+        if self._survey_due() <= self._now:
+            self._is_surveying = True
+            out.append(SurveyData())
+        return out
 
     def deadline(self) -> float:
-        """Return when the next survey, or the end of the patience with slow uploads, is due."""
+        """Return when shares, a survey, or the end of the patience with slow uploads are due."""
         match self._phase:
             case ServerPhase.SERVING:
-                return inf if self._is_surveying else min(self._survey_at, self._idle_at())
+                return min(self._survey_due(), self._shares.deadline())
             case ServerPhase.LEAVING:
                 return self._close_at
             case ServerPhase.CLOSED:
@@ -181,6 +190,9 @@ class PeerServerEngine:
             assert uploads.items() <= self._uploads.items()
         else:
             assert not self._served
+        self._shares.check()
+        for name in self._shares.names:
+            assert self._served[name].phase is ServedPhase.GROWING
         assert self._close_at == inf or self._phase is not ServerPhase.SERVING
         assert len(self._uploads) <= self._policy.up_slots
         assert len(self._served) <= self._policy.max_downloads
@@ -190,7 +202,6 @@ class PeerServerEngine:
             assert served.phase is not ServedPhase.FORGOTTEN
             assert served.used_at <= self._now
             assert served.phase is ServedPhase.GROWING or (served.task and served.peer)
-            assert served.phase is ServedPhase.GROWING or not served.rate_bytes_per_s
 
     # --- requests ---
 
@@ -204,9 +215,11 @@ class PeerServerEngine:
                     self._check_in(request, out)
                     out.append(Respond(exchange, 200, f"{request.name}@{self._policy.version}"))
                 case RateRequested():
-                    out.append(Respond(exchange, 200, self._share(request)))
+                    out.append(Respond(exchange, 200, self._rate(request, out)))
+                case ShareRequested():
+                    self._share(request, out)
                 case FinishReported():
-                    out.append(self._finish(request))
+                    out.append(self._finish(request, out))
                 case PingRequested():
                     out.append(Respond(exchange, 200, "success"))
                 case StatsRequested():
@@ -251,34 +264,51 @@ class PeerServerEngine:
             raise RemoteProtocolError(what)
         served = self._enter(request.name)
         served.move(ServedTrigger.CHECKED)
-        served.rate_bytes_per_s = 0
+        self._part(request.name, out)
         try:
             limit = parse_number("totalLimit", request.total_limit)
         except RemoteProtocolError:
             return  # as in v1: only a positive number says anything
-        if limit not in (0, self._total_limit_bytes_per_s):
-            self._total_limit_bytes_per_s = limit
+        if limit not in (0, self._shares.total_bytes_per_s):
+            self._shares.total_bytes_per_s = limit
             out.append(LimitUploads(limit))
 
-    def _share(self, request: RateRequested) -> str:
-        """Divide the total limit among unfinished downloads as v1 does, in whole bytes."""
+    def _rate(self, request: RateRequested, out: list[PeerServerEffect]) -> str:
         self._active_at = self._now
         wanted = parse_number("rateLimit", request.rate)
-        if (served := self._served.get(request.name)) is not None:
+        served = self._served.get(request.name)
+        if served is not None:
             served.used_at = self._now
-            served.rate_bytes_per_s = wanted if served.phase is ServedPhase.GROWING else 0
-        total = self._total_limit_bytes_per_s
-        if total <= 0:
-            return request.rate
-        asked = sum(one.rate_bytes_per_s for one in self._served.values())
-        return str(wanted if asked <= total else -(-wanted * total // asked))
+        if served is not None and served.phase is ServedPhase.GROWING:
+            self._part(request.name, out)
+            share = self._shares.poll(request.name, wanted, self._now)
+        else:
+            share = self._shares.quote(wanted)
+        return str(share) if self._shares.total_bytes_per_s else request.rate
 
-    def _finish(self, request: FinishReported) -> Respond:
+    def _share(self, request: ShareRequested, out: list[PeerServerEffect]) -> None:
+        self._active_at = self._now
+        wanted = parse_number("rateLimit", request.rate)
+        taken = parse_number("rateTaken", request.taken)
+        served = self._served.get(request.name)
+        if served is None or served.phase is not ServedPhase.GROWING:
+            what = f"{request.name}: no download under way, so it has no share"
+            raise RemoteProtocolError(what, status_hint=404)
+        served.used_at = self._now
+        self._part(request.name, out)
+        self._shares.ask(request.name, request.exchange, wanted, taken, self._now)
+
+    def _part(self, name: str, out: list[PeerServerEffect]) -> None:
+        """Let ``name`` have no share, and no question about one."""
+        if (exchange := self._shares.leave(name)) is not None:
+            out.append(_refusal(exchange, 409, f"{name}: this question is overtaken"))
+
+    def _finish(self, request: FinishReported, out: list[PeerServerEffect]) -> Respond:
         if not (request.name and request.task and request.peer):
             return Respond(request.exchange, 400, "invalid params")
         served = self._enter(request.name)
         served.move(ServedTrigger.REPORTED)
-        served.rate_bytes_per_s = 0
+        self._part(request.name, out)
         served.task, served.peer, served.node = request.task, request.peer, _node(request.node)
         return Respond(request.exchange, 200, "success")
 
@@ -353,10 +383,20 @@ class PeerServerEngine:
             return max(self._policy.expire_s, _ANNOUNCED_KEEP_S)
         return self._policy.expire_s
 
+    def _survey_due(self) -> float:
+        return inf if self._is_surveying else min(self._survey_at, self._idle_at())
+
     def _idle_at(self) -> float:
-        if self._uploads or self._policy.alive_s <= 0:
+        if self._uploads or self._shares.has_questions or self._policy.alive_s <= 0:
             return inf
         return self._active_at + self._policy.alive_s
+
+    def _drain(self) -> list[PeerServerEffect]:
+        if self._phase is ServerPhase.CLOSED:
+            return []
+        if not self._uploads:
+            return self._close(ServerTrigger.DRAINED)
+        return self._close(ServerTrigger.OVERDUE) if self._close_at <= self._now else []
 
     def _leave(self, trigger: ServerTrigger, out: list[PeerServerEffect]) -> None:
         self._phase = LIFE[self._phase][trigger]
@@ -372,6 +412,7 @@ class PeerServerEngine:
     def _forget(self, name: str, trigger: ServedTrigger, out: list[PeerServerEffect]) -> None:
         """Serve ``name`` no longer.  The file of an unfinished download stays, to be resumed."""
         served = self._served.pop(name)
+        self._part(name, out)
         if served.node is not None:
             out.append(LeaveSwarm(served.node, served.task, served.peer))
         if served.phase is ServedPhase.FINISHED:

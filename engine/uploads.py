@@ -1,6 +1,7 @@
 """All that can happen to a peer server, all that it can ask for, and its settings (protocol 3).
 
-Every request carries an ``exchange`` and is answered by one ``Respond`` or one ``ServePiece``.
+Every request carries an ``exchange`` and is answered by one ``Respond`` or one ``ServePiece``,
+unless it is dropped before.
 Values that come from the network stay text here: the engine judges them, in v1's order.
 """
 
@@ -88,6 +89,19 @@ class RateRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class ShareRequested:
+    """``GET /rate/<name>`` that says what the dfget takes now, which v1 does not.
+
+    Answered when it should take more or less, or after ``shares.HOLD_S``.
+    """
+
+    exchange: ExchangeId
+    name: str
+    rate: str
+    taken: str
+
+
+@dataclass(frozen=True, slots=True)
 class FinishReported:
     """``GET /client/finish``: the download ended, well or not; ``node`` is its supernode."""
 
@@ -108,6 +122,13 @@ class PingRequested:
 @dataclass(frozen=True, slots=True)
 class StatsRequested:
     """``GET /server/stats``, which v1 does not have: what was uploaded so far, as JSON."""
+
+    exchange: ExchangeId
+
+
+@dataclass(frozen=True, slots=True)
+class RequestDropped:
+    """The client of a request has gone before there was an answer; none is due any more."""
 
     exchange: ExchangeId
 
@@ -161,12 +182,18 @@ PeerServerRequest: TypeAlias = (
     PieceRequested
     | CheckRequested
     | RateRequested
+    | ShareRequested
     | FinishReported
     | PingRequested
     | StatsRequested
 )
 PeerServerEvent: TypeAlias = (
-    PeerServerRequest | UploadEnded | DataSurveyed | DownloadWithdrawn | StopRequested
+    PeerServerRequest
+    | RequestDropped
+    | UploadEnded
+    | DataSurveyed
+    | DownloadWithdrawn
+    | StopRequested
 )
 
 
