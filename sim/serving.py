@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, assert_never
 
 from ..engine.effects import Send
@@ -65,10 +65,12 @@ class PeerServer:
         self._numbers: dict[PieceTransfer, ExchangeId] = {}
         self._count = 0
         self._files: dict[str, _File] = {}
+        slots = stage.scenario.peer_server_slots
+        policy = _POLICY if slots is None else replace(_POLICY, up_slots=slots)
         self.node: Node[PeerServerEvent, PeerServerEffect] = Node(
             stage.world,
             name,
-            PeerServerEngine(_POLICY),
+            PeerServerEngine(policy),
             self._perform,
             stage.watch,
             paranoid=stage.paranoid,

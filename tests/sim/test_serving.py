@@ -8,7 +8,6 @@ from damselfly.engine.effects import FetchPiece
 from damselfly.engine.events import FetchFailure, PieceFailed, PieceFetched
 from damselfly.engine.ids import FetchId, PeerId, PieceIndex
 from damselfly.engine.messages import PieceOffer
-from damselfly.engine.uploads import UploadPolicy
 from damselfly.sim import serving
 from damselfly.sim.scenario import Crash, Scenario
 from damselfly.sim.swarm import Swarm
@@ -20,8 +19,11 @@ FIRST = PieceIndex(0)
 class Lab:
     """Two peers, of which the first has announced its download and holds the first piece."""
 
-    def __init__(self) -> None:
-        self.swarm = Swarm(Scenario(peers=2, file_bytes=3 * PIECE, peer_servers=True))
+    def __init__(self, slots: int | None = None) -> None:
+        scenario = Scenario(
+            peers=2, file_bytes=3 * PIECE, peer_servers=True, peer_server_slots=slots
+        )
+        self.swarm = Swarm(scenario)
         self.stage = self.swarm.stage
         parent, child = self.swarm.peers
         self.parent, self.child = parent.host, child.replica
@@ -56,17 +58,15 @@ def test_what_the_peer_server_does_not_have_is_not_found(piece: int, path: str) 
     assert lab.run() == [FetchFailure.NOT_FOUND]
 
 
-def test_a_server_with_all_slots_taken_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "_POLICY", UploadPolicy("/data", "sim", up_slots=2))
-    lab = Lab()
+def test_a_server_with_all_slots_taken_refuses() -> None:
+    lab = Lab(slots=2)
     for _ in range(3):
         lab.fetch()
     assert sorted(lab.run(), key=str) == [FetchFailure.REFUSED, None, None]
 
 
-def test_a_broken_upload_frees_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "_POLICY", UploadPolicy("/data", "sim", up_slots=1))
-    lab = Lab()
+def test_a_broken_upload_frees_its_slot() -> None:
+    lab = Lab(slots=1)
     lab.fetch()
     lab.stage.world.at(0.01, lambda _: lab.stage.transfers.cut_off(lab.parent), None)
     lab.stage.world.at(0.02, lambda _: lab.fetch(), None)
