@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 from .effects import NodeAddress
 from .errors import LocalProtocolError, RemoteProtocolError
 from .ids import PieceIndex
+from .lines import Lines
 from .piece import MAX_PIECE_SIZE, WRAP_BYTES
 from .served import Served, ServedPhase, ServedTrigger
 from .shares import Shares
@@ -111,6 +112,7 @@ class PeerServerEngine:
         self._phase = ServerPhase.SERVING
         self._served: dict[str, Served] = {}
         self._uploads: dict[ExchangeId, Served] = {}
+        self._lines = Lines(policy.host_slots, policy.line_s)
         self._shares = Shares()
         self._pieces_sent = 0
         self._bytes_sent = 0
@@ -139,6 +141,8 @@ class PeerServerEngine:
             case RequestDropped(exchange):
                 self._active_at = self._now
                 self._shares.drop(exchange)
+                if self._lines.is_waiting(exchange):
+                    self._upload_ended(UploadEnded(exchange, 0, complete=False))
             case DataSurveyed():
                 self._surveyed(event, out)
             case DownloadWithdrawn(name):
@@ -155,27 +159,27 @@ class PeerServerEngine:
         return out + self.tick(now)
 
     def tick(self, now: float) -> list[PeerServerEffect]:
-        """Do what is due: answers about shares, a survey of the data directory, the end."""
+        """Do what is due: pieces, answers about shares, a survey of the directory, the end."""
         self._advance(now)
-        if self._phase is not ServerPhase.SERVING:
-            return self._drain()
-        out: list[PeerServerEffect] = [
-            Respond(exchange, 200, str(share)) for exchange, share in self._shares.settle(self._now)
-        ]
-        if out:
-            self._active_at = self._now
-        if self._survey_due() <= self._now:
-            self._is_surveying = True
-            out.append(SurveyData())
-        return out
-
-    def deadline(self) -> float:
-        """Return when shares, a survey, or the end of the patience with slow uploads are due."""
+        out: list[PeerServerEffect] = [*self._lines.due(self._now)]
         match self._phase:
             case ServerPhase.SERVING:
-                return min(self._survey_due(), self._shares.deadline())
+                return out + self._serve()
             case ServerPhase.LEAVING:
-                return self._close_at
+                return out + self._drain()
+            case ServerPhase.CLOSED:
+                return []
+            case _:
+                assert_never(self._phase)
+
+    def deadline(self) -> float:
+        """Return when a piece, shares, a survey, or the end is due."""
+        match self._phase:
+            case ServerPhase.SERVING:
+                others = min(self._survey_due(), self._shares.deadline())
+                return min(others, self._lines.deadline())
+            case ServerPhase.LEAVING:
+                return min(self._close_at, self._lines.deadline())
             case ServerPhase.CLOSED:
                 return inf
             case _:
@@ -191,6 +195,7 @@ class PeerServerEngine:
         else:
             assert not self._served
         self._shares.check()
+        self._lines.check()
         for name in self._shares.names:
             assert self._served[name].phase is ServedPhase.GROWING
         assert self._close_at == inf or self._phase is not ServerPhase.SERVING
@@ -210,7 +215,7 @@ class PeerServerEngine:
         try:
             match request:
                 case PieceRequested():
-                    out.append(self._piece(request))
+                    self._piece(request)
                 case CheckRequested():
                     self._check_in(request, out)
                     out.append(Respond(exchange, 200, f"{request.name}@{self._policy.version}"))
@@ -229,7 +234,7 @@ class PeerServerEngine:
         except RemoteProtocolError as error:
             out.append(_refusal(exchange, error.status_hint, str(error)))
 
-    def _piece(self, request: PieceRequested) -> ServePiece:
+    def _piece(self, request: PieceRequested) -> None:
         self._active_at = self._now
         piece = parse_number("pieceNum", request.piece)
         piece_size = parse_number("pieceSize", request.piece_size)
@@ -247,7 +252,7 @@ class PeerServerEngine:
         self._uploads[request.exchange] = served
         served.uploads[request.exchange] = None
         served.used_at = self._now
-        return ServePiece(
+        wanted = ServePiece(
             request.exchange,
             request.name,
             first,
@@ -256,6 +261,7 @@ class PeerServerEngine:
             piece_size,
             request.plain,
         )
+        self._lines.join(request.host or str(request.exchange), wanted, self._now)
 
     def _check_in(self, request: CheckRequested, out: list[PeerServerEffect]) -> None:
         self._active_at = self._now
@@ -346,6 +352,7 @@ class PeerServerEngine:
         served = self._uploads.pop(event.exchange, None)
         if served is None:
             return
+        self._lines.leave(event.exchange)
         del served.uploads[event.exchange]
         served.bytes_sent += event.bytes_sent
         served.used_at = self._active_at = self._now
@@ -391,9 +398,19 @@ class PeerServerEngine:
             return inf
         return self._active_at + self._policy.alive_s
 
+    def _serve(self) -> list[PeerServerEffect]:
+        answers = self._shares.settle(self._now)
+        if answers:
+            self._active_at = self._now
+        out: list[PeerServerEffect] = [
+            Respond(exchange, 200, str(share)) for exchange, share in answers
+        ]
+        if self._survey_due() <= self._now:
+            self._is_surveying = True
+            out.append(SurveyData())
+        return out
+
     def _drain(self) -> list[PeerServerEffect]:
-        if self._phase is ServerPhase.CLOSED:
-            return []
         if not self._uploads:
             return self._close(ServerTrigger.DRAINED)
         return self._close(ServerTrigger.OVERDUE) if self._close_at <= self._now else []

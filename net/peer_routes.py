@@ -50,6 +50,7 @@ def route(request: HttpRequest, exchange: ExchangeId) -> PeerServerRequest | Non
             _header(request, "piecenum"),
             _header(request, "piecesize"),
             _header(request, "cdnsource") == "source",
+            request.client_host,
         )
     if path.startswith(CHECK):
         data_dir, limit = _header(request, "datadir"), _header(request, "totallimit")

@@ -279,6 +279,7 @@ def _files(sketch: _Sketch, dice: _Dice) -> None:
         sketch.knobs |= {"files": files, "files_each": dice.often(None, dice.randint(1, files))}
     if dice.chance(0.2):
         sketch.knobs["peer_server_slots"] = dice.randint(1, 8)
+        sketch.knobs["peer_server_host_slots"] = dice.randint(1, 8)
 
 
 def _policy(sketch: _Sketch, dice: _Dice) -> None:

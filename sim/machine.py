@@ -79,7 +79,7 @@ class Machine:
         for peer in self.peers:
             peer.crash()
         if self._server is not None:
-            self._server.node.crash()
+            self._server.crash()
         self._stage.transfers.cut_off(self.host)
         self.host.replicas.clear()
         self._lose_unsynced()

@@ -131,7 +131,9 @@ class Scenario:
     """Put each upload to a ``PeerServerEngine`` on the parent; else a parent gives what it has,
     which is a fifth faster."""
     peer_server_slots: int | None = None
-    """Pieces that such a server sends at once; ``None``: as many as in production."""
+    """Pieces that such a server is asked for at once; ``None``: as many as in production."""
+    peer_server_host_slots: int | None = None
+    """How many of these it sends to one host at a time; ``None``: as many as in production."""
     back_to_source: bool = True
     """Peers without a supernode read the origin."""
 
@@ -392,8 +394,8 @@ _NOT_NEGATIVE = (
 )
 _NOT_NEGATIVE_OR_NONE = ("control_latency_s", "linger_s", "origin_latency_s")
 _POSITIVE_OR_NONE = (
-    *("supernode_slots", "peer_server_slots", "origin_bytes_per_s", "until_s", "disk_bytes_per_s"),
-    *("supernode_disk_bytes", "supernode_messages_per_s"),
+    *("supernode_slots", "peer_server_slots", "peer_server_host_slots", "origin_bytes_per_s"),
+    *("until_s", "disk_bytes_per_s", "supernode_disk_bytes", "supernode_messages_per_s"),
 )
 
 

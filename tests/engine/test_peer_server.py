@@ -290,6 +290,47 @@ def test_rates_are_shares_of_the_total_limit() -> None:
     assert played.rate("TX", "3000").text == "3000"  # a new check starts from no rate
 
 
+def asked_by(host: str, number: int) -> PieceRequested:
+    exchange = ExchangeId(number)
+    return PieceRequested(exchange, "T1", "bytes=0-1023", "0", "1024", host=host)
+
+
+def serves(*effects: PeerServerEffect) -> list[int]:
+    return [int(effect.exchange) for effect in effects if isinstance(effect, ServePiece)]
+
+
+def test_one_host_is_sent_so_many_pieces_at_a_time_and_others_do_not_mind() -> None:
+    played = Played(host_slots=2, line_s=3.0)
+    played.check_in("T1")
+    sent = [serves(*played.do(asked_by("a", number))) for number in (11, 12, 13)]
+    assert sent == [[11], [12], []]
+    assert serves(*played.do(asked_by("b", 14))) == [14]
+    assert serves(*played.do(UploadEnded(ExchangeId(11), 1024, complete=True))) == [13]
+    assert played.do(asked_by("a", 15)) == []
+    assert serves(*played.at(2.9)) == []
+    assert serves(*played.at(3.0)) == [15]
+
+
+def test_who_hangs_up_in_the_line_leaves_it_and_its_slot() -> None:
+    played = Played(host_slots=1, up_slots=3)
+    played.check_in("T1")
+    assert serves(*[e for n in (11, 12, 13) for e in played.do(asked_by("a", n))]) == [11]
+    assert text(played.do(asked_by("b", 14))[0])[0] == 503
+    assert played.do(RequestDropped(ExchangeId(12))) == []
+    assert played.do(RequestDropped(ExchangeId(11))) == [], "the driver tells of its end"
+    assert serves(*played.do(asked_by("b", 15))) == [15]
+    assert serves(*played.do(UploadEnded(ExchangeId(11), 0, complete=False))) == [13]
+
+
+def test_who_waits_when_the_server_leaves_is_still_served() -> None:
+    played = Played(host_slots=1, drain_s=60.0)
+    played.check_in("T1")
+    assert serves(*[e for n in (11, 12) for e in played.do(asked_by("a", n))]) == [11]
+    assert played.do(StopRequested()) == [RetireServer()]
+    assert serves(*played.do(UploadEnded(ExchangeId(11), 1024, complete=True))) == [12]
+    assert played.do(UploadEnded(ExchangeId(12), 1024, complete=True)) == [CloseServer()]
+
+
 def test_a_share_is_told_when_it_is_another() -> None:
     played = Played()
     for name in ("T1", "T2"):
@@ -697,9 +738,11 @@ class Actors:
             survey_s=self.rng.choice([1.0, 15.0]),
             max_downloads=self.rng.choice([2, 100]),
             drain_s=5.0,
+            host_slots=self.rng.choice([1, 2]),
         )
         self.uploads: list[ExchangeId] = []
         self.questions: list[ExchangeId] = []
+        """About shares, and for pieces, that may have to wait."""
         self.survey_is_out = False
         self.closed = False
 
@@ -715,7 +758,7 @@ class Actors:
             | PingRequested
             | StatsRequested,
         )
-        if isinstance(event, ShareRequested):
+        if isinstance(event, ShareRequested | PieceRequested):
             self.questions.append(event.exchange)
         elif asked:
             assert answered.count(event.exchange) == 1
@@ -743,7 +786,14 @@ class Actors:
             case 3:
                 return FinishReported(exchange, name, TASK, PEER, rng.choice([NODE, ""]))
             case 4 | 5 | 6:
-                return PieceRequested(exchange, name, rng.choice(["bytes=0-9", "x"]), "0", "1024")
+                return PieceRequested(
+                    exchange,
+                    name,
+                    rng.choice(["bytes=0-9", "x"]),
+                    "0",
+                    "1024",
+                    host=rng.choice(["", "h", "i"]),
+                )
             case 7 if self.uploads:
                 ended = self.uploads.pop(rng.randrange(len(self.uploads)))
                 return UploadEnded(ended, rng.randrange(1000), rng.random() < 0.5)
@@ -798,8 +848,7 @@ def test_random_actors(seed: int) -> None:
     actors.run(300)
     stop = StopRequested()
     actors.absorb(stop, actors.played.do(stop))
-    if not actors.closed:
+    while not actors.closed:
         assert actors.uploads
         actors.absorb(None, actors.played.at(actors.played.engine.deadline()))
-    assert actors.closed
     actors.run(50)

@@ -165,9 +165,7 @@ def test_a_name_is_a_file_or_a_scenario_that_comes_along(tmp_path: Path) -> None
     assert scenario_file.find("flash-crowd").name == "flash-crowd.yml"
     with pytest.raises(ConfigError, match=r"scenario flesh-crowd: .* did you mean flash-crowd\?"):
         scenario_file.find("flesh-crowd")
-    with pytest.raises(
-        ConfigError, match=r"scenario qqqq: .* expected a file, or one of bus"
-    ):
+    with pytest.raises(ConfigError, match=r"scenario qqqq: .* expected a file, or one of bus"):
         scenario_file.find("qqqq")
 
 

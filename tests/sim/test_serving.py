@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +13,9 @@ from damselfly.sim import serving
 from damselfly.sim.scenario import Crash, Scenario
 from damselfly.sim.swarm import Swarm
 
+if TYPE_CHECKING:
+    from damselfly.sim.transfers import PieceTransfer
+
 PIECE = (1 << 20) - 5
 FIRST = PieceIndex(0)
 
@@ -19,9 +23,13 @@ FIRST = PieceIndex(0)
 class Lab:
     """Two peers, of which the first has announced its download and holds the first piece."""
 
-    def __init__(self, slots: int | None = None) -> None:
+    def __init__(self, slots: int | None = None, host_slots: int | None = None) -> None:
         scenario = Scenario(
-            peers=2, file_bytes=3 * PIECE, peer_servers=True, peer_server_slots=slots
+            peers=2,
+            file_bytes=3 * PIECE,
+            peer_servers=True,
+            peer_server_slots=slots,
+            peer_server_host_slots=host_slots,
         )
         self.swarm = Swarm(scenario)
         self.stage = self.swarm.stage
@@ -34,10 +42,10 @@ class Lab:
         parent.replica.serves[FIRST] = None
         self.heard: list[PieceFetched | PieceFailed] = []
 
-    def fetch(self, piece: int = 0, path: str = "/peer/file/file-0-0.000") -> None:
+    def fetch(self, piece: int = 0, path: str = "/peer/file/file-0-0.000") -> PieceTransfer:
         offer = PieceOffer(PieceIndex(piece), PeerId("p"), "10.0.0.0", 15001, path, 1 << 20)
         effect = FetchPiece(FetchId(len(self.heard) + 1), offer, PIECE, 10.0)
-        self.stage.transfers.fetch(self.child, effect, self.heard.append)
+        return self.stage.transfers.fetch(self.child, effect, self.heard.append)
 
     def run(self) -> list[FetchFailure | None]:
         self.stage.world.run(5.0)
@@ -63,6 +71,16 @@ def test_a_server_with_all_slots_taken_refuses() -> None:
     for _ in range(3):
         lab.fetch()
     assert sorted(lab.run(), key=str) == [FetchFailure.REFUSED, None, None]
+
+
+def test_who_gives_up_in_the_line_and_who_is_left_there_by_a_crash() -> None:
+    lab = Lab(host_slots=1)
+    lab.fetch()
+    given_up = lab.fetch()
+    lab.fetch()
+    lab.stage.world.at(0.01, lambda _: lab.stage.transfers.cancel(given_up), None)
+    lab.stage.world.at(0.02, lambda _: lab.swarm.crash_peer(0), None)
+    assert lab.run() == [FetchFailure.SHORT, FetchFailure.SHORT]
 
 
 def test_a_broken_upload_frees_its_slot() -> None:
