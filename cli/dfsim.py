@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from ..engine.errors import ConfigError, DamselflyError
 from .sim import compare, from_trace, fuzz, replay, report, run, sweep
@@ -35,6 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
+    """The program's, and by inheritance each command's: no abbreviations, text as it is written."""
+
+    def __init__(self, **settings: Any) -> None:
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(**settings, formatter_class=formatter, allow_abbrev=False)
+
     def error(self, message: str) -> NoReturn:
         self.exit(ExitStatus.USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
 
@@ -43,7 +49,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="dfsim",
         description="Simulate the distribution of a file to many peers with the real engines.",
-        allow_abbrev=False,
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in _COMMANDS:

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Final, assert_never
 from .effects import NodeAddress
 from .errors import LocalProtocolError, RemoteProtocolError
 from .ids import PieceIndex
+from .lines import Lines
 from .piece import MAX_PIECE_SIZE, WRAP_BYTES
 from .served import Served, ServedPhase, ServedTrigger
+from .shares import Shares
 from .uploads import (
     TEXT,
     CheckRequested,
@@ -33,9 +35,11 @@ from .uploads import (
     PieceRequested,
     PingRequested,
     RateRequested,
+    RequestDropped,
     Respond,
     RetireServer,
     ServePiece,
+    ShareRequested,
     StatsRequested,
     StopRequested,
     SurveyData,
@@ -108,7 +112,8 @@ class PeerServerEngine:
         self._phase = ServerPhase.SERVING
         self._served: dict[str, Served] = {}
         self._uploads: dict[ExchangeId, Served] = {}
-        self._total_limit_bytes_per_s = 0
+        self._lines = Lines(policy.host_slots, policy.line_s)
+        self._shares = Shares()
         self._pieces_sent = 0
         self._bytes_sent = 0
         self._active_at = -inf
@@ -133,6 +138,11 @@ class PeerServerEngine:
         match event:
             case UploadEnded():
                 self._upload_ended(event)
+            case RequestDropped(exchange):
+                self._active_at = self._now
+                self._shares.drop(exchange)
+                if self._lines.is_waiting(exchange):
+                    self._upload_ended(UploadEnded(exchange, 0, complete=False))
             case DataSurveyed():
                 self._surveyed(event, out)
             case DownloadWithdrawn(name):
@@ -149,24 +159,27 @@ class PeerServerEngine:
         return out + self.tick(now)
 
     def tick(self, now: float) -> list[PeerServerEffect]:
-        """Survey the data directory when that is due; close once the last upload has ended."""
+        """Do what is due: pieces, answers about shares, a survey of the directory, the end."""
         self._advance(now)
-        if self._phase is ServerPhase.LEAVING:
-            if not self._uploads:
-                return self._close(ServerTrigger.DRAINED)
-            return self._close(ServerTrigger.OVERDUE) if self._close_at <= self._now else []
-        if self.deadline() > self._now:
-            return []
-        self._is_surveying = True
-        return [SurveyData()]
-
-    def deadline(self) -> float:
-        """Return when the next survey, or the end of the patience with slow uploads, is due."""
+        out: list[PeerServerEffect] = [*self._lines.due(self._now)]
         match self._phase:
             case ServerPhase.SERVING:
-                return inf if self._is_surveying else min(self._survey_at, self._idle_at())
+                return out + self._serve()
             case ServerPhase.LEAVING:
-                return self._close_at
+                return out + self._drain()
+            case ServerPhase.CLOSED:
+                return []
+            case _:
+                assert_never(self._phase)
+
+    def deadline(self) -> float:
+        """Return when a piece, shares, a survey, or the end is due."""
+        match self._phase:
+            case ServerPhase.SERVING:
+                others = min(self._survey_due(), self._shares.deadline())
+                return min(others, self._lines.deadline())
+            case ServerPhase.LEAVING:
+                return min(self._close_at, self._lines.deadline())
             case ServerPhase.CLOSED:
                 return inf
             case _:
@@ -181,6 +194,10 @@ class PeerServerEngine:
             assert uploads.items() <= self._uploads.items()
         else:
             assert not self._served
+        self._shares.check()
+        self._lines.check()
+        for name in self._shares.names:
+            assert self._served[name].phase is ServedPhase.GROWING
         assert self._close_at == inf or self._phase is not ServerPhase.SERVING
         assert len(self._uploads) <= self._policy.up_slots
         assert len(self._served) <= self._policy.max_downloads
@@ -190,7 +207,6 @@ class PeerServerEngine:
             assert served.phase is not ServedPhase.FORGOTTEN
             assert served.used_at <= self._now
             assert served.phase is ServedPhase.GROWING or (served.task and served.peer)
-            assert served.phase is ServedPhase.GROWING or not served.rate_bytes_per_s
 
     # --- requests ---
 
@@ -199,14 +215,16 @@ class PeerServerEngine:
         try:
             match request:
                 case PieceRequested():
-                    out.append(self._piece(request))
+                    self._piece(request)
                 case CheckRequested():
                     self._check_in(request, out)
                     out.append(Respond(exchange, 200, f"{request.name}@{self._policy.version}"))
                 case RateRequested():
-                    out.append(Respond(exchange, 200, self._share(request)))
+                    out.append(Respond(exchange, 200, self._rate(request, out)))
+                case ShareRequested():
+                    self._share(request, out)
                 case FinishReported():
-                    out.append(self._finish(request))
+                    out.append(self._finish(request, out))
                 case PingRequested():
                     out.append(Respond(exchange, 200, "success"))
                 case StatsRequested():
@@ -216,7 +234,7 @@ class PeerServerEngine:
         except RemoteProtocolError as error:
             out.append(_refusal(exchange, error.status_hint, str(error)))
 
-    def _piece(self, request: PieceRequested) -> ServePiece:
+    def _piece(self, request: PieceRequested) -> None:
         self._active_at = self._now
         piece = parse_number("pieceNum", request.piece)
         piece_size = parse_number("pieceSize", request.piece_size)
@@ -234,7 +252,7 @@ class PeerServerEngine:
         self._uploads[request.exchange] = served
         served.uploads[request.exchange] = None
         served.used_at = self._now
-        return ServePiece(
+        wanted = ServePiece(
             request.exchange,
             request.name,
             first,
@@ -243,6 +261,7 @@ class PeerServerEngine:
             piece_size,
             request.plain,
         )
+        self._lines.join(request.host or str(request.exchange), wanted, self._now)
 
     def _check_in(self, request: CheckRequested, out: list[PeerServerEffect]) -> None:
         self._active_at = self._now
@@ -251,34 +270,51 @@ class PeerServerEngine:
             raise RemoteProtocolError(what)
         served = self._enter(request.name)
         served.move(ServedTrigger.CHECKED)
-        served.rate_bytes_per_s = 0
+        self._part(request.name, out)
         try:
             limit = parse_number("totalLimit", request.total_limit)
         except RemoteProtocolError:
             return  # as in v1: only a positive number says anything
-        if limit not in (0, self._total_limit_bytes_per_s):
-            self._total_limit_bytes_per_s = limit
+        if limit not in (0, self._shares.total_bytes_per_s):
+            self._shares.total_bytes_per_s = limit
             out.append(LimitUploads(limit))
 
-    def _share(self, request: RateRequested) -> str:
-        """Divide the total limit among unfinished downloads as v1 does, in whole bytes."""
+    def _rate(self, request: RateRequested, out: list[PeerServerEffect]) -> str:
         self._active_at = self._now
         wanted = parse_number("rateLimit", request.rate)
-        if (served := self._served.get(request.name)) is not None:
+        served = self._served.get(request.name)
+        if served is not None:
             served.used_at = self._now
-            served.rate_bytes_per_s = wanted if served.phase is ServedPhase.GROWING else 0
-        total = self._total_limit_bytes_per_s
-        if total <= 0:
-            return request.rate
-        asked = sum(one.rate_bytes_per_s for one in self._served.values())
-        return str(wanted if asked <= total else -(-wanted * total // asked))
+        if served is not None and served.phase is ServedPhase.GROWING:
+            self._part(request.name, out)
+            share = self._shares.poll(request.name, wanted, self._now)
+        else:
+            share = self._shares.quote(wanted)
+        return str(share) if self._shares.total_bytes_per_s else request.rate
 
-    def _finish(self, request: FinishReported) -> Respond:
+    def _share(self, request: ShareRequested, out: list[PeerServerEffect]) -> None:
+        self._active_at = self._now
+        wanted = parse_number("rateLimit", request.rate)
+        taken = parse_number("rateTaken", request.taken)
+        served = self._served.get(request.name)
+        if served is None or served.phase is not ServedPhase.GROWING:
+            what = f"{request.name}: no download under way, so it has no share"
+            raise RemoteProtocolError(what, status_hint=404)
+        served.used_at = self._now
+        self._part(request.name, out)
+        self._shares.ask(request.name, request.exchange, wanted, taken, self._now)
+
+    def _part(self, name: str, out: list[PeerServerEffect]) -> None:
+        """Let ``name`` have no share, and no question about one."""
+        if (exchange := self._shares.leave(name)) is not None:
+            out.append(_refusal(exchange, 409, f"{name}: this question is overtaken"))
+
+    def _finish(self, request: FinishReported, out: list[PeerServerEffect]) -> Respond:
         if not (request.name and request.task and request.peer):
             return Respond(request.exchange, 400, "invalid params")
         served = self._enter(request.name)
         served.move(ServedTrigger.REPORTED)
-        served.rate_bytes_per_s = 0
+        self._part(request.name, out)
         served.task, served.peer, served.node = request.task, request.peer, _node(request.node)
         return Respond(request.exchange, 200, "success")
 
@@ -316,6 +352,7 @@ class PeerServerEngine:
         served = self._uploads.pop(event.exchange, None)
         if served is None:
             return
+        self._lines.leave(event.exchange)
         del served.uploads[event.exchange]
         served.bytes_sent += event.bytes_sent
         served.used_at = self._active_at = self._now
@@ -353,10 +390,30 @@ class PeerServerEngine:
             return max(self._policy.expire_s, _ANNOUNCED_KEEP_S)
         return self._policy.expire_s
 
+    def _survey_due(self) -> float:
+        return inf if self._is_surveying else min(self._survey_at, self._idle_at())
+
     def _idle_at(self) -> float:
-        if self._uploads or self._policy.alive_s <= 0:
+        if self._uploads or self._shares.has_questions or self._policy.alive_s <= 0:
             return inf
         return self._active_at + self._policy.alive_s
+
+    def _serve(self) -> list[PeerServerEffect]:
+        answers = self._shares.settle(self._now)
+        if answers:
+            self._active_at = self._now
+        out: list[PeerServerEffect] = [
+            Respond(exchange, 200, str(share)) for exchange, share in answers
+        ]
+        if self._survey_due() <= self._now:
+            self._is_surveying = True
+            out.append(SurveyData())
+        return out
+
+    def _drain(self) -> list[PeerServerEffect]:
+        if not self._uploads:
+            return self._close(ServerTrigger.DRAINED)
+        return self._close(ServerTrigger.OVERDUE) if self._close_at <= self._now else []
 
     def _leave(self, trigger: ServerTrigger, out: list[PeerServerEffect]) -> None:
         self._phase = LIFE[self._phase][trigger]
@@ -372,6 +429,7 @@ class PeerServerEngine:
     def _forget(self, name: str, trigger: ServedTrigger, out: list[PeerServerEffect]) -> None:
         """Serve ``name`` no longer.  The file of an unfinished download stays, to be resumed."""
         served = self._served.pop(name)
+        self._part(name, out)
         if served.node is not None:
             out.append(LeaveSwarm(served.node, served.task, served.peer))
         if served.phase is ServedPhase.FINISHED:

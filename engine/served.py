@@ -65,7 +65,6 @@ class Served:
 
     used_at: float
     phase: ServedPhase = ServedPhase.GROWING
-    rate_bytes_per_s: int = 0
     task: TaskId = _NO_TASK
     peer: PeerId = NO_PEER
     node: NodeAddress | None = None

@@ -1,6 +1,7 @@
 """All that can happen to a peer server, all that it can ask for, and its settings (protocol 3).
 
-Every request carries an ``exchange`` and is answered by one ``Respond`` or one ``ServePiece``.
+Every request carries an ``exchange`` and is answered by one ``Respond`` or one ``ServePiece``,
+unless it is dropped before.
 Values that come from the network stay text here: the engine judges them, in v1's order.
 """
 
@@ -24,7 +25,9 @@ class UploadPolicy:
     """Settings of a ``PeerServerEngine``.
 
     ``version`` is what ``/check`` answers with; a dfget uses only a server of its own version.
-    ``up_slots``: pieces sent at once, generous because the supernode's scheduler balances.
+    ``up_slots``: pieces asked for at once, generous because the supernode's scheduler balances, for
+    each task by itself.  ``host_slots``: of these so many are sent to one host at a time, while the
+    others wait, but not longer than ``line_s``.
     ``expire_s``: how long a finished download is served after its last use.  ``alive_s``: the
     server ends when not needed for so long; 0 or less: never.  ``partial_keep_s``: how long the
     file of a download that was cut off is kept for the next dfget to resume.  ``drain_s``: how
@@ -33,7 +36,9 @@ class UploadPolicy:
 
     data_dir: str
     version: str
-    up_slots: int = 64
+    up_slots: int = 256
+    host_slots: int = 3
+    line_s: float = 3.0
     expire_s: float = 180.0
     alive_s: float = 300.0
     survey_s: float = 15.0
@@ -42,10 +47,10 @@ class UploadPolicy:
     max_downloads: int = 4096
 
     def __post_init__(self) -> None:
-        for name in ("up_slots", "max_downloads"):
+        for name in ("up_slots", "host_slots", "max_downloads"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 1")
-        for name in ("survey_s", "drain_s"):
+        for name in ("line_s", "survey_s", "drain_s"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}: expected more than 0")
         for name in ("expire_s", "partial_keep_s"):
@@ -58,7 +63,10 @@ class UploadPolicy:
 
 @dataclass(frozen=True, slots=True)
 class PieceRequested:
-    """``GET /peer/file/<name>``; absent headers are empty.  ``plain``: ``cdnSource: source``."""
+    """``GET /peer/file/<name>``; absent headers are empty.  ``plain``: ``cdnSource: source``.
+
+    ``host`` is the address of whoever asks, empty if that says nothing.
+    """
 
     exchange: ExchangeId
     name: str
@@ -66,6 +74,7 @@ class PieceRequested:
     piece: str
     piece_size: str
     plain: bool = False
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,19 @@ class RateRequested:
     exchange: ExchangeId
     name: str
     rate: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShareRequested:
+    """``GET /rate/<name>`` that says what the dfget takes now, which v1 does not.
+
+    Answered when it should take more or less, or after ``shares.HOLD_S``.
+    """
+
+    exchange: ExchangeId
+    name: str
+    rate: str
+    taken: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +130,13 @@ class PingRequested:
 @dataclass(frozen=True, slots=True)
 class StatsRequested:
     """``GET /server/stats``, which v1 does not have: what was uploaded so far, as JSON."""
+
+    exchange: ExchangeId
+
+
+@dataclass(frozen=True, slots=True)
+class RequestDropped:
+    """The client of a request has gone before there was an answer; none is due any more."""
 
     exchange: ExchangeId
 
@@ -161,12 +190,18 @@ PeerServerRequest: TypeAlias = (
     PieceRequested
     | CheckRequested
     | RateRequested
+    | ShareRequested
     | FinishReported
     | PingRequested
     | StatsRequested
 )
 PeerServerEvent: TypeAlias = (
-    PeerServerRequest | UploadEnded | DataSurveyed | DownloadWithdrawn | StopRequested
+    PeerServerRequest
+    | RequestDropped
+    | UploadEnded
+    | DataSurveyed
+    | DownloadWithdrawn
+    | StopRequested
 )
 
 

@@ -44,8 +44,8 @@ async def fetch_piece(
 ) -> PieceFetched | PieceFailed:
     """Perform ``effect``; ``write`` gets an offset in the plain file and the bytes that go there.
 
-    An ``OSError`` of ``write`` fails the piece.  ``pace`` is told how many bytes came, at most
-    256 KiB, and returns when more may come.  Whether the digest is the expected one is for the
+    An ``OSError`` of ``write`` fails the piece.  ``pace`` is told how many bytes are next, at most
+    256 KiB, and returns when they may come.  Whether the digest is the expected one is for the
     engine to see.
     """
     offer = effect.offer
@@ -139,15 +139,18 @@ class _Transfer:
         buffer = memoryview(bytearray(min(_BUFFER_BYTES, size)))
         offset = self._layout.offset(self._offer.piece)
         end = offset + size
+        allowed = size if self._pace is None else 0
         while offset < end:
-            count = await reply.readinto(buffer[: end - offset])
+            if self._pace is not None and not allowed:
+                allowed = min(len(buffer), end - offset)
+                await self._pace(allowed)
+            count = await reply.readinto(buffer[:allowed])
             if count == 0:
                 raise _ended_early()
             self._store(offset, buffer[:count])
             hasher.update(buffer[:count])
             offset += count
-            if self._pace is not None:
-                await self._pace(count)
+            allowed -= count
         if not self._effect.plain:
             await self._tail(reply)
             if self._wants_md5:

@@ -68,10 +68,8 @@ async def fetch(
         task = config.task
         store, held = await _open_store(stores, f"{name}.service", _key(request, task))
         try:
-            async with DownloadLimit(
-                _rate(request), server.share_rate if server else None
-            ) as limit:
-                performer = await _run(request, config, store, held, pool, watcher, limit)
+            limit = DownloadLimit(_rate(request), server.share_rate if server else None)
+            performer = await _run(request, config, store, held, pool, watcher, limit)
             if server is not None and performer.is_published:
                 await _hand_over(server, performer.task or task, config.peer, performer.node)
         finally:
@@ -134,7 +132,7 @@ async def _run(
     started, progress = Started(), Progress(from_disk=sum(piece.size for piece in held))
     if held and (layout := store.layout) is not None:
         started = Started(held, layout.length, layout.piece_size, store.validator, layout.plain)
-    delivery = partial(_deliver, request, store, serves=config.port > 0)
+    delivery = partial(_deliver, request, store, limit, serves=config.port > 0)
     async with OriginReader() as reader, trio.open_nursery() as nursery:
         means = Means(store, reader, pool, watcher, delivery, limit.pace, request.pieces_at_once)
         nursery.start_soon(limit.run)
@@ -144,9 +142,15 @@ async def _run(
 
 
 async def _deliver(
-    request: FetchRequest, store: PieceStore, effect: Publish, *, serves: bool
+    request: FetchRequest,
+    store: PieceStore,
+    limit: DownloadLimit,
+    effect: Publish,
+    *,
+    serves: bool,
 ) -> None:
     """Put the finished file under the user's name."""
+    limit.leave()
     work = partial(
         publish,
         store,

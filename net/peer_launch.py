@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 import trio
 
 from ..engine.errors import DamselflyError
+from ..engine.shares import HOLD_S
 from .http import HttpError
 from .peer_meta import HostMeta
 from .peer_routes import CHECK, FINISH, PIECE, RATE, node_text
@@ -55,13 +56,16 @@ class PeerServerHandle:
         """Where other peers ask this server for pieces of the download."""
         return f"{PIECE}{quote(self.name)}"
 
-    async def share_rate(self, wanted_bytes_per_s: int) -> int:
+    async def share_rate(self, wanted_bytes_per_s: int, taken_bytes_per_s: int) -> int:
         """Return this download's share of the host's total limit (protocol 3.2 and 8.7).
 
+        Held until the share is another than what is taken, or for ``HOLD_S``; a v1 server answers
+        at once.  Cancelled, it gives the share back.
         Raises ``HttpError`` or ``PeerServerRefused``.
         """
-        headers = (("rateLimit", str(wanted_bytes_per_s)),)
-        reply = await self._call(f"{RATE}{quote(self.name, safe='')}", headers)
+        headers = (("rateLimit", str(wanted_bytes_per_s)), ("rateTaken", str(taken_bytes_per_s)))
+        target = f"{RATE}{quote(self.name, safe='')}"
+        reply = await self._call(target, headers, HOLD_S + _CALL_TIMEOUT_S)
         if not (reply.isascii() and reply.isdigit()):
             raise PeerServerRefused(f"{self.ip}:{self.port}: rate {reply[:80]!r}: no number")
         return int(reply)
@@ -78,14 +82,19 @@ class PeerServerHandle:
         )
         await self._call(f"{FINISH}?{query}")
 
-    async def _call(self, target: str, headers: tuple[tuple[str, str], ...] = ()) -> str:
+    async def _call(
+        self,
+        target: str,
+        headers: tuple[tuple[str, str], ...] = (),
+        timeout_s: float = _CALL_TIMEOUT_S,
+    ) -> str:
         status, _, body = await self._pool.call(
             self.ip,
             self.port,
             "GET",
             target,
             headers,
-            timeout_s=_CALL_TIMEOUT_S,
+            timeout_s=timeout_s,
             max_body=_MAX_REPLY_BYTES,
         )
         text = body.decode(errors="replace").strip()

@@ -13,6 +13,7 @@ from ..engine.uploads import (
     PieceRequested,
     PingRequested,
     RateRequested,
+    ShareRequested,
     StatsRequested,
 )
 
@@ -49,12 +50,13 @@ def route(request: HttpRequest, exchange: ExchangeId) -> PeerServerRequest | Non
             _header(request, "piecenum"),
             _header(request, "piecesize"),
             _header(request, "cdnsource") == "source",
+            request.client_host,
         )
     if path.startswith(CHECK):
         data_dir, limit = _header(request, "datadir"), _header(request, "totallimit")
         return CheckRequested(exchange, path.removeprefix(CHECK), data_dir, limit)
     if path.startswith(RATE):
-        return RateRequested(exchange, path.removeprefix(RATE), _header(request, "ratelimit"))
+        return _rate(exchange, path.removeprefix(RATE), request)
     if path == FINISH:
         return _finish(exchange, query)
     if path == PING:
@@ -67,6 +69,13 @@ def node_text(node: NodeAddress | None) -> str:
     if node is None:
         return ""
     return f"[{node.host}]:{node.port}" if ":" in node.host else str(node)
+
+
+def _rate(exchange: ExchangeId, name: str, request: HttpRequest) -> RateRequested | ShareRequested:
+    rate = _header(request, "ratelimit")
+    if (taken := request.header("ratetaken")) is None:
+        return RateRequested(exchange, name, rate)
+    return ShareRequested(exchange, name, rate, taken)
 
 
 def _finish(exchange: ExchangeId, query: str) -> FinishReported:

@@ -29,6 +29,7 @@ from ..engine.uploads import (
     LimitUploads,
     PeerServerEffect,
     PeerServerEvent,
+    RequestDropped,
     Respond,
     RetireServer,
     ServePiece,
@@ -137,6 +138,9 @@ class PeerService:
         self._host.post(event)
         try:
             return await waiting.wait()
+        except trio.Cancelled:
+            self._host.post(RequestDropped(exchange))
+            raise
         finally:
             del self._waiting[exchange]
 

@@ -272,11 +272,14 @@ def _servers(sketch: _Sketch, dice: _Dice) -> None:
 
 
 def _files(sketch: _Sketch, dice: _Dice) -> None:
-    """Several files at once."""
+    """Several files at once, from servers that may be too busy."""
     most = min(4, _MOST_TRANSFERS // (sketch.peers * sketch.pieces))
     if most > 1 and dice.chance(0.2):
         files = dice.randint(2, most)
         sketch.knobs |= {"files": files, "files_each": dice.often(None, dice.randint(1, files))}
+    if dice.chance(0.2):
+        sketch.knobs["peer_server_slots"] = dice.randint(1, 8)
+        sketch.knobs["peer_server_host_slots"] = dice.randint(1, 8)
 
 
 def _policy(sketch: _Sketch, dice: _Dice) -> None:

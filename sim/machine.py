@@ -40,6 +40,8 @@ class Machine:
         self.number, self.host = number, host
         self.began_s: float | None = None
         self.took_s: float | None = None
+        self.took_each_s: dict[int, float] = {}
+        """The same for each file."""
         self.is_up, self._is_gone = True, False
         self._stage, self._launch, self._ended = stage, launch, ended
         self._opens = stage.scenario.peer_classes[number].uploads is Uploads.YES
@@ -77,7 +79,7 @@ class Machine:
         for peer in self.peers:
             peer.crash()
         if self._server is not None:
-            self._server.node.crash()
+            self._server.crash()
         self._stage.transfers.cut_off(self.host)
         self.host.replicas.clear()
         self._lose_unsynced()
@@ -100,9 +102,11 @@ class Machine:
         """Take in that one of the downloads is over."""
         if self._server is not None:
             self._server.finished(peer)
+        assert self.began_s is not None
+        took_s = self._stage.world.now - self.began_s
+        self.took_each_s[peer.replica.content.number] = took_s
         if all(other.finish is not None for other in self.downloads.values()):
-            assert self.began_s is not None
-            self.took_s = self._stage.world.now - self.began_s
+            self.took_s = took_s
             linger_s = self._stage.scenario.linger_s
             if linger_s is not None:
                 self._stage.world.after(linger_s, Machine._leave, self)

@@ -42,6 +42,6 @@ def limit_s(scenario: Scenario) -> float:
         + scenario.message_loss * _EXCHANGE_S
     )
     piece_s = _MESSAGES * message_s + scenario.dead_time_s + scenario.disk_latency_s
-    pieces = scenario.layout.count * len(scenario.wants[0])
+    pieces = scenario.layout.count * max(map(len, scenario.wants))
     calm = calm_s(scenario)
     return calm + _TIMES_THE_BOUND * scenario.bounds[1] + _TIMEOUTS_S + pieces * piece_s

@@ -34,7 +34,8 @@ class PeerClass:
     """A share of the peers that differs from the rest; no peer is in two classes.
 
     ``up`` and ``down`` are factors to the rates it would have.  ``corrupt``: each piece goes bad
-    once it is kept.  ``disk_bytes``: the room it has, ``None``: enough.
+    once it is kept.  ``disk_bytes``: the room it has, ``None``: enough.  ``files_each``: how many
+    files it wants, ``None``: as many as the rest.
     """
 
     share: float
@@ -43,6 +44,7 @@ class PeerClass:
     uploads: Uploads = Uploads.YES
     corrupt: bool = False
     disk_bytes: int | None = None
+    files_each: int | None = None
 
     def __post_init__(self) -> None:
         share("classes.share", self.share)
@@ -110,9 +112,11 @@ def draw_churn(scenario: Scenario, number: int, churn: Churn) -> list[Crash]:
 
 def draw_files(scenario: Scenario) -> list[tuple[int, ...]]:
     """Return the numbers of the files that each peer wants."""
-    each = scenario.files_each or scenario.files
+    usual = scenario.files_each or scenario.files
     everything = tuple(range(scenario.files))
-    if each == scenario.files:
-        return [everything] * scenario.peers
+    numbers = [kind.files_each or usual for kind in scenario.peer_classes]
     rng = Random(f"{scenario.seed}/files")
-    return [tuple(sorted(rng.sample(everything, each))) for _ in range(scenario.peers)]
+    return [
+        everything if each == scenario.files else tuple(sorted(rng.sample(everything, each)))
+        for each in numbers
+    ]

@@ -95,12 +95,12 @@ class Recorder:
         scenario = stage.scenario
         self._stage, self._machines = stage, machines
         self._by_ip = {machine.host.ip: machine.number for machine in machines}
-        self._wanted = max(1, scenario.layout.count * (scenario.files_each or scenario.files))
+        pieces = scenario.layout.count
+        self._wanted = [max(1, pieces * len(files)) for files in scenario.wants]
         self._pause_s = max(_SHORTEST_S, scenario.bounds[0] / _SAMPLES_A_BOUND)
         self._held = [0] * len(machines)
         self._uploaded = [0] * len(machines)
-        pieces = scenario.layout.count * scenario.files
-        self._heat = _Cells(len(machines), max(1, pieces))
+        self._heat = _Cells(len(machines), max(1, pieces * scenario.files))
 
     def __call__(
         self, now: float, node: str, event: object | None, effects: Sequence[object]
@@ -150,14 +150,15 @@ class Recorder:
         return Record((*samples, last), tuple(self._uploaded), self._heat.map())
 
     def _sample(self) -> Sample:
-        held, wanted = sorted(self._held), self._wanted
-        moved, most = self._stage.transfers, len(held) - 1
+        both = zip(self._held, self._wanted, strict=True)
+        shares = sorted([held / wanted for held, wanted in both])
+        moved, most = self._stage.transfers, len(shares) - 1
         return Sample(
             at_s=self._stage.world.now,
-            low=held[round(most * 0.1)] / wanted,
-            median=held[round(most * 0.5)] / wanted,
-            high=held[round(most * 0.9)] / wanted,
-            done=sum(machine.has_files for machine in self._machines) / len(held),
+            low=shares[round(most * 0.1)],
+            median=shares[round(most * 0.5)],
+            high=shares[round(most * 0.9)],
+            done=sum(machine.has_files for machine in self._machines) / len(shares),
             origin_bytes=self._stage.origin.bytes_read,
             supernode_bytes=moved.bytes_from_supernode,
             peer_bytes=moved.bytes_from_peers,

@@ -8,7 +8,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from .scenario import Scenario
 
@@ -20,6 +20,7 @@ class Report:
     """The figures of one run.
 
     ``completions_s`` are the seconds that each peer took which has the file, ascending.
+    ``spreads`` are how much longer the last of a peer's downloads took than the first, ascending.
     ``unfinished`` peers live and do not have it: they failed, or the run ended too early.  Those
     ``without_room`` on their disks cannot have it.  A report that ``is_partial`` was made before
     the run was over.  ``trace_digest`` is empty where nobody asked for it.
@@ -27,6 +28,7 @@ class Report:
 
     scenario: Scenario
     completions_s: tuple[float, ...]
+    spreads: tuple[float, ...]
     unfinished: int
     crashed: int
     without_room: int
@@ -61,6 +63,11 @@ class Report:
         """Last completion over its lower bound."""
         return _ratio(self.max_s, self.scenario.bounds[1])
 
+    @property
+    def spread_mean(self) -> float | None:
+        """Mean of ``spreads``."""
+        return sum(self.spreads) / len(self.spreads) if self.spreads else None
+
     def json(self) -> str:
         """Return the figures that other programs read, as one JSON object."""
         bound_mean_s, bound_max_s = self.scenario.bounds
@@ -75,6 +82,8 @@ class Report:
             "bound_max_s": bound_max_s,
             "ratio_mean": self.ratio_mean,
             "ratio_max": self.ratio_max,
+            "spread_mean": self.spread_mean,
+            "spread_max": self.spreads[-1] if self.spreads else None,
             "origin_bytes": self.origin_bytes,
             "supernode_bytes": self.supernode_bytes,
             "peer_bytes": self.peer_bytes,
@@ -105,6 +114,7 @@ class Report:
             f"  p99 {_s(percentile(times, 99))}  max {_s(self.max_s)}",
             f"lower bound  mean {_s(bound_mean_s)}  max {_s(bound_max_s)}",
             f"ratio        mean {_x(self.ratio_mean)}  max {_x(self.ratio_max)}",
+            *self._fairness(),
             self._source("origin", self.origin_bytes),
             self._source("supernode", self.supernode_bytes),
             self._source("peers", self.peer_bytes),
@@ -116,9 +126,22 @@ class Report:
             lines.append(f"trace        {self.trace_digest}")
         return "\n".join(lines)
 
+    def _fairness(self) -> tuple[str, ...]:
+        """Tell of the files of one machine, if there are several."""
+        if self.scenario.files == 1 or not self.spreads:
+            return ()
+        ratios = f"mean {_x(self.spread_mean)}  max {_x(self.spreads[-1])}"
+        return (f"last/first   {ratios}  of a machine's files",)
+
     def _source(self, name: str, sent: int) -> str:
         files = sent / max(1, self.scenario.file_bytes)
         return f"from {name:<9}{sent / _MB:>14,.1f} MB  {files:,.2f} files"
+
+
+def spread(seconds: Collection[float]) -> float:
+    """Return the longest time over the shortest; 1 where all are alike, or nothing took any."""
+    least = min(seconds, default=0.0)
+    return max(seconds) / least if least > 0 else 1.0
 
 
 def percentile(ascending: Sequence[float], percent: float) -> float | None:

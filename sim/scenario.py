@@ -67,7 +67,8 @@ class Scenario:
     files: int = 1
     """Files of that size, each a task of its own."""
     files_each: int | None = None
-    """How many of them each peer wants, drawn; ``None``: all, and all at once."""
+    """How many of them each peer wants, drawn; ``None``: all, and all at once.  Classes may want
+    another number."""
     piece_size: int | PieceSizePolicy = PieceSizePolicy.ADAPTIVE
     """A wrapped size in bytes, or the policy that finds one."""
 
@@ -131,6 +132,10 @@ class Scenario:
     peer_servers: bool = False
     """Put each upload to a ``PeerServerEngine`` on the parent; else a parent gives what it has,
     which is a fifth faster."""
+    peer_server_slots: int | None = None
+    """Pieces that such a server is asked for at once; ``None``: as many as in production."""
+    peer_server_host_slots: int | None = None
+    """How many of these it sends to one host at a time; ``None``: as many as in production."""
     back_to_source: bool = True
     """Peers without a supernode read the origin."""
 
@@ -270,10 +275,9 @@ class Scenario:
         given = Slots(up=self.up_slots, down=self.down_slots, cdn_up=self.cdn_slots)
         return most_slots(self.policy, given)
 
-    @property
-    def wanted_bytes(self) -> int:
-        """Bytes of all the files that one peer wants."""
-        return self.file_bytes * (self.files_each or self.files)
+    def wanted_bytes(self, peer: int) -> int:
+        """Return the bytes of all the files that a peer wants."""
+        return self.file_bytes * len(self.wants[peer])
 
     def arrival_s(self, peer: int) -> float:
         """Return when peer number ``peer`` starts."""
@@ -282,14 +286,15 @@ class Scenario:
     def has_room(self, peer: int) -> bool:
         """Tell whether what a peer wants fits on its disk."""
         room = self.peer_classes[peer].disk_bytes
-        return room is None or room >= self.wanted_bytes
+        return room is None or room >= self.wanted_bytes(peer)
 
     @cached_property
     def bounds(self) -> tuple[float, float]:
         """Lower bounds on the mean and the last completion, in seconds from each peer's start."""
-        own = [self.latency_s + self.wanted_bytes / down for down in self.downs]
+        downs = enumerate(self.downs)
+        own = [self.latency_s + self.wanted_bytes(peer) / down for peer, down in downs]
         own_mean, own_max = fsum(own) / len(own), max(own)
-        wants_all = self.files_each in (None, self.files)
+        wants_all = all(len(files) == self.files for files in self.wants)
         if self._starts or not self.file_bytes or not wants_all:
             # Who comes late may find everything spread already: only the own downlink bounds.
             return own_mean, own_max
@@ -338,8 +343,10 @@ class Scenario:
             raise ConfigError(f"{name} has {len(values)} values: expected {self.peers}, one a peer")
 
     def _check_peers(self) -> None:
-        if self.files_each is not None and not 1 <= self.files_each <= self.files:
-            raise ConfigError(f"files_each is {self.files_each}: expected 1 to {self.files}")
+        numbers = [("classes.files_each", kind.files_each) for kind in self.classes]
+        for name, each in (("files_each", self.files_each), *numbers):
+            if each is not None and not 1 <= each <= self.files:
+                raise ConfigError(f"{name} is {each}: expected 1 to {self.files}")
         if self.arrivals_s:
             self._one_per_peer("arrivals_s", self.arrivals_s)
         for when in self.arrivals_s:
@@ -389,8 +396,8 @@ _NOT_NEGATIVE = (
 )
 _NOT_NEGATIVE_OR_NONE = ("control_latency_s", "linger_s", "origin_latency_s")
 _POSITIVE_OR_NONE = (
-    *("supernode_slots", "origin_bytes_per_s", "until_s", "disk_bytes_per_s"),
-    *("supernode_disk_bytes", "supernode_messages_per_s"),
+    *("supernode_slots", "peer_server_slots", "peer_server_host_slots", "origin_bytes_per_s"),
+    *("until_s", "disk_bytes_per_s", "supernode_disk_bytes", "supernode_messages_per_s"),
 )
 
 

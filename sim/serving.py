@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, assert_never
 
 from ..engine.effects import Send
@@ -20,6 +20,7 @@ from ..engine.uploads import (
     LeaveSwarm,
     LimitUploads,
     PieceRequested,
+    RequestDropped,
     Respond,
     RetireServer,
     ServePiece,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from ..engine.uploads import PeerServerEffect, PeerServerEvent
     from .host import Host, Replica
     from .peer import Peer
+    from .scenario import Scenario
     from .stage import Stage
     from .transfers import PieceTransfer, Transfers
 
@@ -55,6 +57,9 @@ class FileServer:
     def ended(self, transfer: PieceTransfer, bytes_sent: int, *, complete: bool) -> None:
         """Keep no account."""
 
+    def dropped(self, transfer: PieceTransfer) -> None:
+        """Nobody waits here."""
+
 
 class PeerServer:
     """A peer server's engine, and the directory with the downloads that it serves."""
@@ -68,7 +73,7 @@ class PeerServer:
         self.node: Node[PeerServerEvent, PeerServerEffect] = Node(
             stage.world,
             name,
-            PeerServerEngine(_POLICY),
+            PeerServerEngine(_policy(stage.scenario)),
             self._perform,
             stage.watch,
             paranoid=stage.paranoid,
@@ -97,7 +102,7 @@ class PeerServer:
     def ask(self, transfer: PieceTransfer) -> None:
         """Put the request for a piece to the engine."""
         exchange, offer = self._next(), transfer.effect.offer
-        self._asked[exchange] = transfer
+        self._asked[exchange], self._numbers[transfer] = transfer, exchange
         first, size = offer.piece * offer.piece_size, offer.piece_size
         self.node.handle(
             PieceRequested(
@@ -106,12 +111,26 @@ class PeerServer:
                 byte_range=f"bytes={first}-{first + size - 1}",
                 piece=str(offer.piece),
                 piece_size=str(size),
+                host=transfer.child.host.ip,
             )
         )
 
     def ended(self, transfer: PieceTransfer, bytes_sent: int, *, complete: bool) -> None:
         """Tell the engine that an upload is over."""
         self.node.handle(UploadEnded(self._numbers.pop(transfer), bytes_sent, complete))
+
+    def dropped(self, transfer: PieceTransfer) -> None:
+        """Tell the engine that a request is not to be answered."""
+        if (exchange := self._numbers.pop(transfer, None)) is not None:
+            del self._asked[exchange]
+            self.node.handle(RequestDropped(exchange))
+
+    def crash(self) -> None:
+        """Die, with the connections of those who wait."""
+        self.node.crash()
+        for transfer in self._asked.values():
+            self._stage.transfers.refuse(transfer, FetchFailure.SHORT, "the connection broke")
+        self._asked.clear()
 
     def handle(self, event: Replied | ExchangeFailed) -> None:
         """Nothing depends on what the supernode answers to a leave."""
@@ -124,13 +143,13 @@ class PeerServer:
         match effect:
             case ServePiece(exchange):
                 transfer = self._asked.pop(exchange)
-                if self._stage.transfers.send(transfer):
-                    self._numbers[transfer] = exchange
-                else:
+                if not self._stage.transfers.send(transfer):
+                    del self._numbers[transfer]
                     ended = UploadEnded(exchange, 0, False)
                     self._stage.world.after(0.0, self.node.handle, ended)
             case Respond(exchange, status, text):
                 if (transfer := self._asked.pop(exchange, None)) is not None:
+                    del self._numbers[transfer]
                     absent = status in (404, 416, 500)
                     failure = FetchFailure.NOT_FOUND if absent else FetchFailure.REFUSED
                     self._stage.transfers.refuse(transfer, failure, f"{status} {text.strip()}")
@@ -165,6 +184,14 @@ class _File:
     used_s: float
     is_done: bool = False
     is_delivered: bool = False
+
+
+def _policy(scenario: Scenario) -> UploadPolicy:
+    return replace(
+        _POLICY,
+        up_slots=scenario.peer_server_slots or _POLICY.up_slots,
+        host_slots=scenario.peer_server_host_slots or _POLICY.host_slots,
+    )
 
 
 def _name(path: str) -> str:

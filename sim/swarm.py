@@ -15,7 +15,7 @@ from .faults import Physics, Rot, faults
 from .fleet import Fleet, contents_of
 from .links import EqualShare, MaxMin, TreeShare
 from .origin import Origin
-from .report import Report
+from .report import Report, spread
 from .scenario import NetworkModel
 from .stage import Stage
 from .transfers import Transfers
@@ -144,6 +144,7 @@ class Swarm:
         return Report(
             scenario=self.scenario,
             completions_s=tuple(sorted([m.took_s for m in done if m.took_s is not None])),
+            spreads=tuple(sorted([spread(machine.took_each_s.values()) for machine in done])),
             unfinished=len(self._without_files()),
             crashed=sum(not machine.is_up for machine in machines),
             without_room=sum(not self.scenario.has_room(machine.number) for machine in machines),

@@ -48,6 +48,10 @@ class Server(Protocol):
         """A piece that was being sent is through, or broken off."""
         ...
 
+    def dropped(self, transfer: PieceTransfer) -> None:
+        """Nobody waits any more for a request that was not decided on."""
+        ...
+
 
 class Transfers:
     """Moves pieces, and counts the bytes of content that moved."""
@@ -114,7 +118,10 @@ class Transfers:
             return
         transfer.is_over = True
         flow, parent = transfer.flow, transfer.parent
-        if flow is None or parent is None:
+        if parent is None:
+            return
+        if flow is None:
+            parent.server.dropped(transfer)
             return
         del parent.uploads[transfer]
         moved = self._network.cancel(flow)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 from ..status import ExitError, ExitStatus
 
 if TYPE_CHECKING:
-    from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
     from .options import CaFlags
@@ -51,6 +50,8 @@ def _certificate(key: RSAPrivateKey, common_name: str, life_s: float) -> bytes:
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.x509.oid import NameOID
 
+    from ...net.dfdaemon.certificates import key_usage
+
     try:
         name = x509.Name(
             [
@@ -72,26 +73,10 @@ def _certificate(key: RSAPrivateKey, common_name: str, life_s: float) -> bytes:
         .not_valid_before(begins)
         .not_valid_after(ends)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(_key_usage(), critical=True)
+        .add_extension(key_usage(is_ca=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
     )
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-
-
-def _key_usage() -> x509.KeyUsage:
-    from cryptography import x509
-
-    return x509.KeyUsage(
-        digital_signature=True,
-        key_encipherment=True,
-        key_cert_sign=True,
-        content_commitment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        crl_sign=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:

@@ -58,8 +58,6 @@ def add(commands: Commands) -> None:
         help="policies side by side",
         description="Run the same scenarios and seeds under several policies.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.set_defaults(command=run)
     parser.add_argument(

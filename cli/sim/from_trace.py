@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,6 +13,8 @@ from .progress import counting
 from .status import ExitStatus, complain
 
 if TYPE_CHECKING:
+    import argparse
+
     from ...sim.from_trace import Rebuilt
     from ...sim.observed import Observer
     from ...sim.report import Report
@@ -43,8 +44,6 @@ def add(commands: Commands) -> None:
         help="a scenario out of a production trace",
         description="Make a scenario of what a supernode recorded, and try a policy on it.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.set_defaults(command=run)
     parser.add_argument("traces", metavar="TRACE", nargs="+", type=Path, help="a file or directory")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import time
 from typing import TYPE_CHECKING, Final
@@ -13,6 +12,8 @@ from .progress import counting
 from .status import ExitStatus
 
 if TYPE_CHECKING:
+    import argparse
+
     from ...sim.fuzz import Trial
     from . import Commands
 
@@ -33,8 +34,6 @@ def add(commands: Commands) -> None:
         help="look for faults in storms of all kinds",
         description="Run many drawn scenarios with all checks; repeat and shrink what fails.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     count, seed = as_argument(parse_count), as_argument(parse_seed)
     parser.add_argument("--seeds", metavar="N", type=count, default=100, help="how many (100)")

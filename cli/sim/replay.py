@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +10,7 @@ from .progress import counting
 from .status import ExitStatus, complain
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator, Sequence
 
     from ...engine.trace import ReplayMismatch, TraceRecord
@@ -35,8 +35,6 @@ def add(commands: Commands) -> None:
         help="a production trace, through the engine",
         description="Tell the engine what a supernode recorded, and find the first difference.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.set_defaults(command=run)
     parser.add_argument("traces", metavar="TRACE", nargs="+", type=Path, help="a file or directory")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from .progress import counting, moving
 from .status import ExitStatus, complain
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from ...sim.compare import Outcome, Row
@@ -48,8 +48,6 @@ def add(commands: Commands) -> None:
         help="one swarm, or several policies, as a page of charts",
         description="Simulate, and show on a page who got what when and from where.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.set_defaults(command=run)
     parser.add_argument("out", metavar="OUT.html", type=Path, help="the page to write")

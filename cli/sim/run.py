@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,6 +11,8 @@ from .progress import moving
 from .status import ExitStatus, complain
 
 if TYPE_CHECKING:
+    import argparse
+
     from . import Commands
 
 _EPILOG: Final = f"""\
@@ -28,8 +29,6 @@ def add(commands: Commands) -> None:
         help="one swarm",
         description="Simulate one swarm and compare it with the fastest that is possible.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.set_defaults(command=run)
     add_scenario(parser, positional=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from contextlib import closing
 from math import inf
@@ -15,6 +14,7 @@ from .progress import counting
 from .status import ExitStatus, complain
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Generator, Sequence
 
     from ...sim.compare import Interval
@@ -53,8 +53,6 @@ def add(commands: Commands) -> None:
         help="many runs over a space of settings",
         description="Run a grid of settings, or random ones, each under several seeds.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.set_defaults(command=run)
     count = as_argument(parse_count)

@@ -46,6 +46,21 @@ def now_utc() -> datetime:
     return datetime.now(UTC)
 
 
+def key_usage(*, is_ca: bool) -> x509.KeyUsage:
+    """Return what the key of a certificate may do: that of a CA also sign others, as in 1.0.6."""
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_encipherment=is_ca,
+        key_cert_sign=is_ca,
+        content_commitment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Shown:
     context: ssl.SSLContext
@@ -107,17 +122,6 @@ class Certificates:
             raise CaExpired(f"the CA of hijack_https.cert expired on {end}: make a new one")
         named = len(host) <= _MAX_COMMON_NAME
         subject = [x509.NameAttribute(NameOID.COMMON_NAME, host)] if named else []
-        usage = x509.KeyUsage(
-            digital_signature=True,
-            content_commitment=False,
-            key_encipherment=False,
-            data_encipherment=False,
-            key_agreement=False,
-            key_cert_sign=False,
-            crl_sign=False,
-            encipher_only=False,
-            decipher_only=False,
-        )
         builder = (
             x509.CertificateBuilder()
             .subject_name(x509.Name(subject))
@@ -127,7 +131,7 @@ class Certificates:
             .not_valid_before(max(now - _CLOCKS_DIFFER, ca.not_valid_before_utc))
             .not_valid_after(min(now + _LIFE, ca.not_valid_after_utc))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(usage, critical=True)
+            .add_extension(key_usage(is_ca=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .add_extension(x509.SubjectAlternativeName([_san(host)]), critical=not named)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)

@@ -25,7 +25,7 @@ SMALL = ["run", "--peers", "8", "--size", "8MB", "--seed", "4"]
 KEYS = {
     *("peers", "file_bytes", "mean_s", "p50_s", "p99_s", "max_s", "bound_mean_s", "bound_max_s"),
     *("ratio_mean", "ratio_max", "origin_bytes", "supernode_bytes", "peer_bytes", "wall_s"),
-    *("transfers_per_s", "trace_digest", "seed", "partial"),
+    *("transfers_per_s", "trace_digest", "seed", "partial", "spread_mean", "spread_max"),
     "partial",
 }
 

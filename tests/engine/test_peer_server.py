@@ -35,9 +35,11 @@ from damselfly.engine.uploads import (
     PieceRequested,
     PingRequested,
     RateRequested,
+    RequestDropped,
     Respond,
     RetireServer,
     ServePiece,
+    ShareRequested,
     StatsRequested,
     StopRequested,
     SurveyData,
@@ -86,6 +88,9 @@ class Played:
         (effect,) = self.do(RateRequested(self.next(), name, rate))
         assert isinstance(effect, Respond)
         return effect
+
+    def share(self, name: str, rate: str, taken: str) -> list[PeerServerEffect]:
+        return self.do(ShareRequested(self.next(), name, rate, taken))
 
     def finish(self, name: str, node: str = NODE) -> Respond:
         (effect,) = self.do(FinishReported(self.next(), name, TASK, PEER, node))
@@ -283,6 +288,104 @@ def test_rates_are_shares_of_the_total_limit() -> None:
     assert played.rate("T0", "2001").text == "1501"  # rounded up: 2001 * 3000 / 4001
     played.check_in("T0")
     assert played.rate("TX", "3000").text == "3000"  # a new check starts from no rate
+
+
+def asked_by(host: str, number: int) -> PieceRequested:
+    exchange = ExchangeId(number)
+    return PieceRequested(exchange, "T1", "bytes=0-1023", "0", "1024", host=host)
+
+
+def serves(*effects: PeerServerEffect) -> list[int]:
+    return [int(effect.exchange) for effect in effects if isinstance(effect, ServePiece)]
+
+
+def test_one_host_is_sent_so_many_pieces_at_a_time_and_others_do_not_mind() -> None:
+    played = Played(host_slots=2, line_s=3.0)
+    played.check_in("T1")
+    sent = [serves(*played.do(asked_by("a", number))) for number in (11, 12, 13)]
+    assert sent == [[11], [12], []]
+    assert serves(*played.do(asked_by("b", 14))) == [14]
+    assert serves(*played.do(UploadEnded(ExchangeId(11), 1024, complete=True))) == [13]
+    assert played.do(asked_by("a", 15)) == []
+    assert serves(*played.at(2.9)) == []
+    assert serves(*played.at(3.0)) == [15]
+
+
+def test_who_hangs_up_in_the_line_leaves_it_and_its_slot() -> None:
+    played = Played(host_slots=1, up_slots=3)
+    played.check_in("T1")
+    assert serves(*[e for n in (11, 12, 13) for e in played.do(asked_by("a", n))]) == [11]
+    assert text(played.do(asked_by("b", 14))[0])[0] == 503
+    assert played.do(RequestDropped(ExchangeId(12))) == []
+    assert played.do(RequestDropped(ExchangeId(11))) == [], "the driver tells of its end"
+    assert serves(*played.do(asked_by("b", 15))) == [15]
+    assert serves(*played.do(UploadEnded(ExchangeId(11), 0, complete=False))) == [13]
+
+
+def test_who_waits_when_the_server_leaves_is_still_served() -> None:
+    played = Played(host_slots=1, drain_s=60.0)
+    played.check_in("T1")
+    assert serves(*[e for n in (11, 12) for e in played.do(asked_by("a", n))]) == [11]
+    assert played.do(StopRequested()) == [RetireServer()]
+    assert serves(*played.do(UploadEnded(ExchangeId(11), 1024, complete=True))) == [12]
+    assert played.do(UploadEnded(ExchangeId(12), 1024, complete=True)) == [CloseServer()]
+
+
+def test_a_share_is_told_when_it_is_another() -> None:
+    played = Played()
+    for name in ("T1", "T2"):
+        played.check_in(name, "3000")
+    assert played.share("T1", "3000", "0") == [Respond(ExchangeId(3), 200, "3000")]
+    assert played.share("T1", "3000", "3000") == []
+    assert played.share("T2", "3000", "0") == [Respond(ExchangeId(4), 200, "1500")]
+    assert played.share("T1", "3000", "1500") == [Respond(ExchangeId(5), 200, "1500")]
+    assert played.share("T2", "3000", "1500") == []
+    dropped = RequestDropped(ExchangeId(7))
+    assert played.do(dropped) == [Respond(ExchangeId(6), 200, "3000")]
+    assert played.do(dropped) == []
+
+
+@pytest.mark.parametrize("how", ["finished", "checked", "withdrawn", "asked again", "polled"])
+def test_a_question_that_is_overtaken_is_answered(how: str) -> None:
+    played = Played()
+    played.check_in("T1", "3000")
+    assert played.share("T1", "3000", "3000") == []
+    effects: list[PeerServerEffect] = []
+    match how:
+        case "finished":
+            effects = played.do(FinishReported(played.next(), "T1", TASK, PEER, NODE))
+        case "checked":
+            effects = played.check_in("T1", "3000")
+        case "withdrawn":
+            effects = played.do(DownloadWithdrawn("T1"))
+        case "asked again":
+            effects = played.share("T1", "3000", "3000")
+        case _:
+            effects = played.do(RateRequested(played.next(), "T1", "3000"))
+    first = effects[0]
+    assert isinstance(first, Respond)
+    assert (first.exchange, first.status) == (ExchangeId(2), 409)
+
+
+def test_only_a_download_under_way_has_a_share() -> None:
+    played = Played()
+    played.check_in("T1", "3000")
+    played.finish("T1")
+    for name in ("T1", "T2"):
+        (effect,) = played.share(name, "3000", "0")
+        assert text(effect)[0] == 404
+    (effect,) = played.share("T1", "3000", "-1")
+    assert text(effect)[0] == 400
+
+
+def test_a_server_with_questions_is_in_use() -> None:
+    played = Played(alive_s=5.0, survey_s=100.0)
+    played.check_in("T1", "3000")
+    assert played.share("T1", "3000", "3000") == []
+    assert played.at(19.0) == []
+    assert played.at(20.0) == [Respond(ExchangeId(2), 200, "3000")]
+    assert played.at(24.9) == []
+    assert played.at(25.0) == [SurveyData()]
 
 
 def test_finish_needs_name_task_and_peer() -> None:
@@ -635,8 +738,11 @@ class Actors:
             survey_s=self.rng.choice([1.0, 15.0]),
             max_downloads=self.rng.choice([2, 100]),
             drain_s=5.0,
+            host_slots=self.rng.choice([1, 2]),
         )
         self.uploads: list[ExchangeId] = []
+        self.questions: list[ExchangeId] = []
+        """About shares, and for pieces, that may have to wait."""
         self.survey_is_out = False
         self.closed = False
 
@@ -647,11 +753,18 @@ class Actors:
             PieceRequested
             | CheckRequested
             | RateRequested
+            | ShareRequested
             | FinishReported
             | PingRequested
             | StatsRequested,
         )
-        assert answered == ([event.exchange] if asked else [])
+        if isinstance(event, ShareRequested | PieceRequested):
+            self.questions.append(event.exchange)
+        elif asked:
+            assert answered.count(event.exchange) == 1
+            answered.remove(event.exchange)
+        for exchange in answered:
+            self.questions.remove(exchange)
         for effect in effects:
             if isinstance(effect, ServePiece):
                 self.uploads.append(effect.exchange)
@@ -665,7 +778,7 @@ class Actors:
         rng, played = self.rng, self.played
         name = rng.choice(["a", "b", "c", "d/e"])
         exchange = played.next()
-        match rng.randrange(10):
+        match rng.randrange(12):
             case 0 | 1:
                 return CheckRequested(exchange, name, DATA, rng.choice(["", "0", "100"]))
             case 2:
@@ -673,7 +786,14 @@ class Actors:
             case 3:
                 return FinishReported(exchange, name, TASK, PEER, rng.choice([NODE, ""]))
             case 4 | 5 | 6:
-                return PieceRequested(exchange, name, rng.choice(["bytes=0-9", "x"]), "0", "1024")
+                return PieceRequested(
+                    exchange,
+                    name,
+                    rng.choice(["bytes=0-9", "x"]),
+                    "0",
+                    "1024",
+                    host=rng.choice(["", "h", "i"]),
+                )
             case 7 if self.uploads:
                 ended = self.uploads.pop(rng.randrange(len(self.uploads)))
                 return UploadEnded(ended, rng.randrange(1000), rng.random() < 0.5)
@@ -689,6 +809,11 @@ class Actors:
             case 9:
                 withdrawn = DownloadWithdrawn(name)
                 return rng.choice([PingRequested(exchange), StatsRequested(exchange), withdrawn])
+            case 10:
+                return ShareRequested(exchange, name, "70", rng.choice(["", "0", "50", "70"]))
+            case 11 if self.questions:
+                dropped = self.questions.pop(rng.randrange(len(self.questions)))
+                return RequestDropped(dropped)
             case _:
                 return None
 
@@ -723,8 +848,7 @@ def test_random_actors(seed: int) -> None:
     actors.run(300)
     stop = StopRequested()
     actors.absorb(stop, actors.played.do(stop))
-    if not actors.closed:
+    while not actors.closed:
         assert actors.uploads
         actors.absorb(None, actors.played.at(actors.played.engine.deadline()))
-    assert actors.closed
     actors.run(50)

@@ -229,12 +229,27 @@ async def test_times_are_passed_on(launch: PeerLaunch, pool: HttpPool) -> None:
 
 async def test_a_rate_is_shared(launch: PeerLaunch, pool: HttpPool) -> None:
     limited = replace(launch, total_limit_bytes_per_s=3000)
-    one = await started(limited, "T1", pool)
-    two = await started(limited, "T2", pool)
-    assert await one.share_rate(2000) == 2000
-    assert await two.share_rate(2000) == 1500
+    one, two = [await started(limited, name, pool) for name in ("T1", "T2")]
+    assert await one.share_rate(2000, 0) == 2000
     with pytest.raises(PeerServerRefused, match="rateLimit"):
-        await two.share_rate(-1)
+        await two.share_rate(-1, 0)
+    told: dict[str, int] = {}
+    gives_way = trio.Event()
+
+    async def follow(name: str, handle: PeerServerHandle, taken: int) -> None:
+        while taken != 1500:
+            told[name] = taken = await handle.share_rate(2000, taken)
+        gives_way.set()
+        await handle.share_rate(2000, taken)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(follow, "one", one, 2000)
+        assert await two.share_rate(2000, 0) == 1000, "what there is"
+        await gives_way.wait()
+        assert await two.share_rate(2000, 1000) == 1500
+        nursery.cancel_scope.cancel()
+    assert told == {"one": 1500}
+    assert await two.share_rate(2000, 1500) == 2000, "the other one hung up"
 
 
 async def test_a_server_that_died_is_replaced(launch: PeerLaunch, pool: HttpPool) -> None:
@@ -243,7 +258,7 @@ async def test_a_server_that_died_is_replaced(launch: PeerLaunch, pool: HttpPool
     os.kill(pid, signal.SIGKILL)
     await ended(pid)
     with pytest.raises(HttpError):
-        await handle.share_rate(1)
+        await handle.share_rate(1, 0)
     assert (await started(launch, "T1", pool)).port
     assert len(pids(launch.home.path)) == 2
 

@@ -332,6 +332,31 @@ async def test_uploads_are_counted(tmp_path: Path) -> None:
         }
 
 
+async def test_a_host_waits_in_line_until_one_of_its_pieces_is_through(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with (tmp_path / "data" / "T1.service").open("wb") as file:
+        file.truncate(64 << 20)
+    async with serving(tmp_path, host_slots=1, line_s=60.0) as peer, trio.open_nursery() as nursery:
+        await peer.check_in("T1")
+        stream = await trio.open_tcp_stream(IP, peer.port)
+        await stream.send_all(
+            b"GET /peer/file/T1 HTTP/1.1\r\nHost: x\r\nRange: bytes=0-67108863\r\n"
+            b"pieceNum: 0\r\npieceSize: 4194304\r\n\r\n"
+        )
+        assert await stream.receive_some(12) == b"HTTP/1.1 206"
+        with trio.move_on_after(0.1) as patience:
+            await peer.piece("T1")
+        assert patience.cancelled_caught
+        statuses: list[int] = []
+
+        async def ask() -> None:
+            statuses.append((await peer.piece("T1"))[0])
+
+        nursery.start_soon(ask)
+        await stream.aclose()
+    assert statuses == [206]
+
+
 async def test_a_client_that_leaves_gives_its_slot_back(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     with (tmp_path / "data" / "T1.service").open("wb") as file:

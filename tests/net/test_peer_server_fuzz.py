@@ -64,7 +64,8 @@ OTHERS = st.sampled_from(
     [
         ("cdnSource", "source"), ("cdnSource", "x"), ("totalLimit", "1000000000"),
         ("totalLimit", "-1"), ("totalLimit", "9" * 30), ("dataDir", "/etc"), ("dataDir", "é"),
-        ("rateLimit", "7"), ("rateLimit", "x"), ("rateLimit", "9" * 30), ("X" * 60, "y" * 300),
+        ("rateLimit", "7"), ("rateLimit", "x"), ("rateLimit", "9" * 30), ("rateTaken", "9"),
+        ("rateTaken", ""), ("X" * 60, "y" * 300),
     ]
 )  # fmt: skip
 

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from damselfly.sim.report import Report, percentile
+from damselfly.sim.report import Report, percentile, spread
 from damselfly.sim.scenario import Scenario
 
 REPORT = Report(
     scenario=Scenario(peers=4, file_bytes=50_000_000, seed=9),
     completions_s=(2.0, 2.0, 3.0, 5.0),
+    spreads=(1.0, 1.0, 1.5, 2.5),
     unfinished=0,
     crashed=0,
     without_room=0,
@@ -49,6 +50,8 @@ def test_json_has_the_figures_under_their_names() -> None:
         "bound_max_s": bound_max_s,
         "ratio_mean": 3.0 / bound_mean_s,
         "ratio_max": 5.0 / bound_max_s,
+        "spread_mean": 1.5,
+        "spread_max": 2.5,
         "origin_bytes": 50_000_000,
         "supernode_bytes": 75_000_000,
         "peer_bytes": 125_000_000,
@@ -68,6 +71,24 @@ def test_the_text_tells_a_person_the_same() -> None:
     assert "800 transfers/s, 4,000 engine calls/s" in text
     assert text.endswith("\ntrace        ab12")
     assert "trace" not in replace(REPORT, trace_digest="").text()
+
+
+def test_how_alike_the_files_of_one_machine_fare_is_told_where_there_are_several() -> None:
+    assert "last/first" not in REPORT.text()
+    several = replace(REPORT, scenario=replace(REPORT.scenario, files=2))
+    assert "last/first   mean 1.500  max 2.500" in several.text()
+    nobody = replace(several, completions_s=(), spreads=())
+    assert "last/first" not in nobody.text()
+    assert json.loads(nobody.json())["spread_max"] is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "ratio"), [((2.0, 3.0, 4.0), 2.0), ((2.0,), 1.0), ((0.0, 0.0), 1.0), ((), 1.0)]
+)
+def test_a_spread_is_the_longest_over_the_shortest(
+    seconds: tuple[float, ...], ratio: float
+) -> None:
+    assert spread(seconds) == ratio
 
 
 def test_peers_without_the_file_are_named_loudly() -> None:

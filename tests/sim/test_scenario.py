@@ -82,6 +82,8 @@ def test_a_file_that_nobody_can_bring_is_refused(knobs: dict[str, Any]) -> None:
         ("supernodes", -1, "supernodes is -1"),
         ("files", 0, "files is 0"),
         ("files_each", 2, "files_each is 2: expected 1 to 1"),
+        ("classes", (PeerClass(1.0, files_each=2),), "classes.files_each is 2: expected 1 to 1"),
+        ("peer_server_slots", 0, "peer_server_slots is 0"),
         ("waves", 0, "waves is 0"),
         ("up_spread", -0.1, "up_spread is -0.1"),
         ("jitter_s", -0.1, "jitter_s is -0.1"),
@@ -174,6 +176,18 @@ def test_each_peer_wants_as_many_files_as_it_should() -> None:
     wants = Scenario(peers=30, files=5, files_each=2).wants
     assert {len(files) for files in wants} == {2}
     assert {file for files in wants for file in files} == set(range(5))
+
+
+def test_a_class_may_want_another_number_of_files() -> None:
+    busy = PeerClass(0.2, files_each=5)
+    scenario = Scenario(peers=30, files=5, files_each=1, classes=(busy,))
+    pairs = zip(scenario.peer_classes, scenario.wants, strict=True)
+    numbers = [len(files) for kind, files in pairs if (kind == busy) == (len(files) == 5)]
+    assert (numbers.count(1), numbers.count(5)) == (24, 6)
+    assert sum(map(scenario.wanted_bytes, range(30))) == (24 + 6 * 5) * scenario.file_bytes
+    own_mean, own_max = scenario.bounds
+    assert own_max == pytest.approx(5 * replace(scenario, classes=()).bounds[1], rel=0.01)
+    assert own_mean < own_max
 
 
 def test_room_is_what_all_files_of_a_peer_need() -> None:

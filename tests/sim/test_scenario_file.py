@@ -165,7 +165,7 @@ def test_a_name_is_a_file_or_a_scenario_that_comes_along(tmp_path: Path) -> None
     assert scenario_file.find("flash-crowd").name == "flash-crowd.yml"
     with pytest.raises(ConfigError, match=r"scenario flesh-crowd: .* did you mean flash-crowd\?"):
         scenario_file.find("flesh-crowd")
-    with pytest.raises(ConfigError, match=r"scenario qqqq: .* expected a file, or one of cal"):
+    with pytest.raises(ConfigError, match=r"scenario qqqq: .* expected a file, or one of bus"):
         scenario_file.find("qqqq")
 
 
@@ -193,5 +193,5 @@ def test_published_set_ups_are_what_was_published() -> None:
     )
     assert (readme.file_bytes, readme.supernodes) == (200_000_000, 2)
     assert (readme.peer_up_bytes_per_s, readme.supernode_bytes_per_s) == (25e6, 250e6)
-    assert (kraken.peers, kraken.wanted_bytes) == (2600, 3_000_000_000)
+    assert (kraken.peers, kraken.wanted_bytes(0)) == (2600, 3_000_000_000)
     assert kraken.peer_down_bytes_per_s == 300e6

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -8,10 +9,12 @@ from damselfly.engine.effects import FetchPiece
 from damselfly.engine.events import FetchFailure, PieceFailed, PieceFetched
 from damselfly.engine.ids import FetchId, PeerId, PieceIndex
 from damselfly.engine.messages import PieceOffer
-from damselfly.engine.uploads import UploadPolicy
 from damselfly.sim import serving
 from damselfly.sim.scenario import Crash, Scenario
 from damselfly.sim.swarm import Swarm
+
+if TYPE_CHECKING:
+    from damselfly.sim.transfers import PieceTransfer
 
 PIECE = (1 << 20) - 5
 FIRST = PieceIndex(0)
@@ -20,8 +23,15 @@ FIRST = PieceIndex(0)
 class Lab:
     """Two peers, of which the first has announced its download and holds the first piece."""
 
-    def __init__(self) -> None:
-        self.swarm = Swarm(Scenario(peers=2, file_bytes=3 * PIECE, peer_servers=True))
+    def __init__(self, slots: int | None = None, host_slots: int | None = None) -> None:
+        scenario = Scenario(
+            peers=2,
+            file_bytes=3 * PIECE,
+            peer_servers=True,
+            peer_server_slots=slots,
+            peer_server_host_slots=host_slots,
+        )
+        self.swarm = Swarm(scenario)
         self.stage = self.swarm.stage
         parent, child = self.swarm.peers
         self.parent, self.child = parent.host, child.replica
@@ -32,10 +42,10 @@ class Lab:
         parent.replica.serves[FIRST] = None
         self.heard: list[PieceFetched | PieceFailed] = []
 
-    def fetch(self, piece: int = 0, path: str = "/peer/file/file-0-0.000") -> None:
+    def fetch(self, piece: int = 0, path: str = "/peer/file/file-0-0.000") -> PieceTransfer:
         offer = PieceOffer(PieceIndex(piece), PeerId("p"), "10.0.0.0", 15001, path, 1 << 20)
         effect = FetchPiece(FetchId(len(self.heard) + 1), offer, PIECE, 10.0)
-        self.stage.transfers.fetch(self.child, effect, self.heard.append)
+        return self.stage.transfers.fetch(self.child, effect, self.heard.append)
 
     def run(self) -> list[FetchFailure | None]:
         self.stage.world.run(5.0)
@@ -56,17 +66,25 @@ def test_what_the_peer_server_does_not_have_is_not_found(piece: int, path: str) 
     assert lab.run() == [FetchFailure.NOT_FOUND]
 
 
-def test_a_server_with_all_slots_taken_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "_POLICY", UploadPolicy("/data", "sim", up_slots=2))
-    lab = Lab()
+def test_a_server_with_all_slots_taken_refuses() -> None:
+    lab = Lab(slots=2)
     for _ in range(3):
         lab.fetch()
     assert sorted(lab.run(), key=str) == [FetchFailure.REFUSED, None, None]
 
 
-def test_a_broken_upload_frees_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "_POLICY", UploadPolicy("/data", "sim", up_slots=1))
-    lab = Lab()
+def test_who_gives_up_in_the_line_and_who_is_left_there_by_a_crash() -> None:
+    lab = Lab(host_slots=1)
+    lab.fetch()
+    given_up = lab.fetch()
+    lab.fetch()
+    lab.stage.world.at(0.01, lambda _: lab.stage.transfers.cancel(given_up), None)
+    lab.stage.world.at(0.02, lambda _: lab.swarm.crash_peer(0), None)
+    assert lab.run() == [FetchFailure.SHORT, FetchFailure.SHORT]
+
+
+def test_a_broken_upload_frees_its_slot() -> None:
+    lab = Lab(slots=1)
     lab.fetch()
     lab.stage.world.at(0.01, lambda _: lab.stage.transfers.cut_off(lab.parent), None)
     lab.stage.world.at(0.02, lambda _: lab.fetch(), None)
