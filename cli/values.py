@@ -180,9 +180,9 @@ def file_name_of(url: str) -> str:
 
 def version() -> str:
     """Return the version of this installation."""
-    from importlib import metadata
+    from ..net.version import VERSION
 
-    return metadata.version("damselfly")
+    return VERSION
 
 
 def suggestion(word: str, known: Sequence[str]) -> str:

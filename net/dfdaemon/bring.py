@@ -18,7 +18,7 @@ from ...engine.ids import task_url
 from ...engine.piece import PieceSizePolicy
 from ..drive import drive
 from ..origin import shown_url
-from ..peer_spawn import version
+from ..version import VERSION
 from ..performer import Means
 from ..publish import PublishError
 from .proof import Proof
@@ -178,7 +178,7 @@ class Bringing:
             port=peers.port,
             path=peers.path_of(blob.name),
             host_name=socket.gethostname() or "localhost",
-            version=version(),
+            version=VERSION,
             headers=_lines(request),
             dfdaemon=True,
             insecure=request.insecure,

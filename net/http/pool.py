@@ -9,15 +9,17 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, cast
 from urllib.parse import quote
 
-import h11
 import trio
 
 from .errors import ConnectFailed, ConnectionLost, StalledError
 from .reply import HttpReply, read_head
+from .sending import header_line
 from .timed import TimedSocket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
+
+    import h11
 
 _PRINTABLE: Final = "".join([chr(code) for code in range(0x21, 0x7F)])
 _HOST: Final = re.compile(r"[-.:%_0-9A-Za-z]+")
@@ -164,18 +166,18 @@ class _Request:
         self.method = method
         self.peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._timeout_s = timeout_s
-        self._body = body
         if not _HOST.fullmatch(host) or not 0 < port < 1 << 16:
             raise ConnectFailed(f"{host!r} port {port}", "not the address of a host")
-        fields = [("Host", self.peer), *headers]
+        self._target = quote(target, safe=_PRINTABLE)
+        self._fields = [("Host", self.peer), *headers]
         if body or method in ("POST", "PUT"):
-            fields.append(("Content-Length", str(len(body))))
+            self._fields.append(("Content-Length", str(len(body))))
         try:
-            self._head = h11.Request(
-                method=method, target=quote(target, safe=_PRINTABLE), headers=fields
-            )
-        except (h11.LocalProtocolError, UnicodeEncodeError) as error:
+            lines = [header_line(name, value) for name, value in self._fields]
+        except ValueError as error:
             raise ValueError(f"request {method} {target!r} to {self.peer}: {error}") from error
+        head = "\r\n".join((f"{method} {self._target} HTTP/1.1", *lines, "\r\n"))
+        self._bytes = head.encode("latin-1") + body
 
     async def connect(self) -> TimedSocket:
         with trio.move_on_after(self._timeout_s):
@@ -188,17 +190,17 @@ class _Request:
 
     async def put(self, sock: TimedSocket) -> HttpReply:
         """Send the request and return the answer's head; closes ``sock`` if that fails."""
-        parser = h11.Connection(h11.CLIENT)
-        head = parser.send(self._head)
-        parser.send(h11.Data(data=self._body))
-        parser.send(h11.EndOfMessage())
-        assert head is not None
         try:
-            await self._send(sock, memoryview(head + self._body))
-            return await read_head(sock, self.peer, self._timeout_s, parser, self.method)
+            await self._send(sock, memoryview(self._bytes))
+            return await read_head(sock, self.peer, self._timeout_s, self._for_h11, self.method)
         except BaseException:
             sock.close()
             raise
+
+    def _for_h11(self) -> h11.Request:
+        import h11
+
+        return h11.Request(method=self.method, target=self._target, headers=self._fields)
 
     async def _send(self, sock: TimedSocket, rest: memoryview) -> None:
         try:
