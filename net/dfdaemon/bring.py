@@ -18,9 +18,9 @@ from ...engine.ids import task_url
 from ...engine.piece import PieceSizePolicy
 from ..drive import drive
 from ..origin import shown_url
-from ..version import VERSION
 from ..performer import Means
 from ..publish import PublishError
+from ..version import VERSION
 from .proof import Proof
 
 if TYPE_CHECKING:

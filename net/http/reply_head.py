@@ -50,7 +50,7 @@ def plain_head(data: bytes) -> ReplyHead | None:
         ]
     )
     lengths = [value for name, value in headers if name == "content-length"]
-    if any([name == "transfer-encoding" for name, _ in headers]) or len(lengths) > 1:
+    if any(name == "transfer-encoding" for name, _ in headers) or len(lengths) > 1:
         return None
     if lengths and not _LENGTH.fullmatch(lengths[0]):
         return None
