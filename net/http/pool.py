@@ -19,8 +19,6 @@ from .timed import TimedSocket
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
 
-    import h11
-
 _PRINTABLE: Final = "".join([chr(code) for code in range(0x21, 0x7F)])
 _HOST: Final = re.compile(r"[-.:%_0-9A-Za-z]+")
 _REPEATABLE: Final = frozenset({"GET", "HEAD"})
@@ -168,16 +166,15 @@ class _Request:
         self._timeout_s = timeout_s
         if not _HOST.fullmatch(host) or not 0 < port < 1 << 16:
             raise ConnectFailed(f"{host!r} port {port}", "not the address of a host")
-        self._target = quote(target, safe=_PRINTABLE)
-        self._fields = [("Host", self.peer), *headers]
+        fields = [("Host", self.peer), *headers]
         if body or method in ("POST", "PUT"):
-            self._fields.append(("Content-Length", str(len(body))))
+            fields.append(("Content-Length", str(len(body))))
+        start = f"{method} {quote(target, safe=_PRINTABLE)} HTTP/1.1"
         try:
-            lines = [header_line(name, value) for name, value in self._fields]
+            lines = [start, *[header_line(name, value) for name, value in fields], "\r\n"]
+            self._bytes = "\r\n".join(lines).encode("ascii") + body
         except ValueError as error:
             raise ValueError(f"request {method} {target!r} to {self.peer}: {error}") from error
-        head = "\r\n".join((f"{method} {self._target} HTTP/1.1", *lines, "\r\n"))
-        self._bytes = head.encode("latin-1") + body
 
     async def connect(self) -> TimedSocket:
         with trio.move_on_after(self._timeout_s):
@@ -192,15 +189,10 @@ class _Request:
         """Send the request and return the answer's head; closes ``sock`` if that fails."""
         try:
             await self._send(sock, memoryview(self._bytes))
-            return await read_head(sock, self.peer, self._timeout_s, self._for_h11, self.method)
+            return await read_head(sock, self.peer, self._timeout_s, self.method)
         except BaseException:
             sock.close()
             raise
-
-    def _for_h11(self) -> h11.Request:
-        import h11
-
-        return h11.Request(method=self.method, target=self._target, headers=self._fields)
 
     async def _send(self, sock: TimedSocket, rest: memoryview) -> None:
         try:

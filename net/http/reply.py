@@ -10,8 +10,6 @@ from .errors import BadAnswer, ConnectionLost, ShortBody, StalledError
 from .reply_head import AnyHead, plain_head
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import h11
 
     from .reply_head import Headers, ReplyHead
@@ -163,10 +161,8 @@ class HttpReply:
         )
 
 
-async def read_head(
-    sock: TimedSocket, peer: str, timeout_s: float, request: Callable[[], h11.Request], method: str
-) -> HttpReply:
-    """Receive the head of the answer to ``request``, which is asked for if h11 has to read it.
+async def read_head(sock: TimedSocket, peer: str, timeout_s: float, method: str) -> HttpReply:
+    """Receive the head of the answer to a request with ``method``.
 
     Raises ``ConnectionLost`` if the connection breaks before the first byte, ``StalledError``,
     ``BadAnswer``.
@@ -180,7 +176,7 @@ async def read_head(
                     raise ConnectionLost(peer, "closed the connection without an answer")
                 if (head := plain_head(data)) is not None:
                     break
-                reader = AnyHead(peer, request())
+                reader = AnyHead(peer, method)
             if (head := reader.feed(data)) is not None:
                 break
     except trio.TooSlowError:

@@ -58,14 +58,14 @@ def plain_head(data: bytes) -> ReplyHead | None:
 
 
 class AnyHead:
-    """Reads whatever HTTP/1 allows as its bytes come; ``request`` is what is being answered."""
+    """Reads whatever HTTP/1 allows as its bytes come, in answer to a request with ``method``."""
 
-    def __init__(self, peer: str, request: h11.Request) -> None:
+    def __init__(self, peer: str, method: str) -> None:
         import h11
 
         self._peer = peer
         self._parser = h11.Connection(h11.CLIENT)
-        self._parser.send(request)
+        self._parser.send(h11.Request(method=method, target="/", headers=[("Host", "-")]))
         self._interim = 0
 
     def feed(self, data: bytes) -> ReplyHead | None:
