@@ -18,6 +18,7 @@ from ..engine.errors import ConfigError
 from ..engine.ids import sign
 from .command import command_named, unknown_command
 from .options import DFGET, DFGET_COMMANDS, DFGET_SERVER, DFGET_VERSION
+from .quick import no_collections
 from .status import ExitError, ExitStatus, Stopped, run_program
 from .values import version
 
@@ -110,25 +111,27 @@ def _serve_forked(arguments: Sequence[str]) -> int:
 
 
 def _fetch(flags: FetchFlags) -> ExitStatus:
-    from random import SystemRandom
+    with no_collections():
+        from random import SystemRandom
 
-    from .config_file import dfget_choice
-    from .logs import LogConfig
-    from .settings import batch_requests, fetch_request
+        from .config_file import dfget_choice
+        from .logs import LogConfig
+        from .settings import batch_requests, fetch_request
 
-    chosen, rng = dfget_choice(flags, os.environ), SystemRandom()
-    log = replace(LogConfig(), **chosen.log)
-    _warn_of(flags.pattern)
-    if flags.urls:
-        return _fetch_all(flags, batch_requests(flags, chosen, rng), log)
-    request = fetch_request(flags, chosen, rng)
+        chosen, rng = dfget_choice(flags, os.environ), SystemRandom()
+        log = replace(LogConfig(), **chosen.log)
+        _warn_of(flags.pattern)
+        make = batch_requests if flags.urls else fetch_request
+        wanted = make(flags, chosen, rng)
 
-    # A forked peer server has what is imported before; the rest is for the download alone.
-    from ..net import fetch, peer_server  # noqa: F401  # pyright: ignore[reportUnusedImport]
-    from ..net.peer_spawn import start_early
+        # A forked peer server has what is imported before; the rest is for the download alone.
+        from ..net import fetch, peer_server  # noqa: F401  # pyright: ignore[reportUnusedImport]
+        from ..net.peer_spawn import start_early
 
-    with start_early(request, _serve_forked) or contextlib.nullcontext() as early:
-        return _fetch_one(flags, request, log, early)
+    if isinstance(wanted, tuple):
+        return _fetch_all(flags, wanted, log)
+    with start_early(wanted, _serve_forked) or contextlib.nullcontext() as early:
+        return _fetch_one(flags, wanted, log, early)
 
 
 def _warn_of(pattern: str) -> None:

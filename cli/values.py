@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..engine.effects import NodeAddress
 from ..engine.errors import ConfigError
+from ..net.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -189,9 +190,7 @@ def file_name_of(url: str) -> str:
 
 def version() -> str:
     """Return the version of this installation."""
-    from importlib import metadata
-
-    return metadata.version("damselfly")
+    return VERSION
 
 
 def suggestion(word: str, known: Sequence[str]) -> str:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from functools import cache
-from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
 from ..engine.events import FetchFailure, PieceFailed, PieceFetched
 from ..engine.piece import HEAD_BYTES, UNKNOWN_LENGTH, WRAP_BYTES, Digest, PieceLayout
 from ..engine.wire.frame import TAIL, parse_head, piece_head
 from .http import BadAnswer, ConnectFailed, ConnectionLost, HttpError, ShortBody, StalledError
+from .version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from ..engine.effects import FetchPiece
     from .http import HttpPool, HttpReply
 
+_USER_AGENT: Final = f"damselfly/{VERSION}"
 _BUFFER_BYTES: Final = 256 << 10
 _NOT_FOUND: Final = frozenset({404, 416, 500})
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -109,7 +109,7 @@ class _Transfer:
             ("pieceNum", str(offer.piece)),
             ("pieceSize", str(offer.piece_size)),
             *((("cdnSource", "source"),) if plain else ()),
-            ("User-Agent", _user_agent()),
+            ("User-Agent", _USER_AGENT),
         )
 
     def _plain_size(self, reply: HttpReply) -> int:
@@ -189,8 +189,3 @@ def _not_a_piece(found: str, expected: str) -> _TransferFailed:
 
 def _ended_early() -> _TransferFailed:
     return _TransferFailed(FetchFailure.SHORT, "the body ended inside the piece")
-
-
-@cache
-def _user_agent() -> str:
-    return f"damselfly/{metadata.version('damselfly')}"

@@ -25,12 +25,13 @@ from .http import HttpError, HttpPool
 from .origin import OriginReader
 from .peer_launch import PeerServerHandle, PeerServerRefused, ensure_peer_server
 from .peer_meta import WorkHome
-from .peer_spawn import launch_for, version
+from .peer_spawn import launch_for
 from .performer import Means
 from .publish import PublishError, check_target, publish
 from .request import Outcome, Pattern, PrepareError, Progress
 from .share import DownloadLimit
 from .store import StoreDirectory
+from .version import VERSION
 
 if TYPE_CHECKING:
     from ..engine.effects import NodeAddress, Publish
@@ -104,7 +105,7 @@ def _config(
         port=server.port if server is not None else 0,
         path=server.path if server is not None else f"/peer/file/{quote(name)}",
         host_name=socket.gethostname() or "localhost",
-        version=request.version or version(),
+        version=request.version or VERSION,
         md5=request.md5,
         identifier=request.identifier,
         call_system=request.call_system,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import socket
 from dataclasses import dataclass
-from importlib import metadata
 from time import time_ns
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from .rest.exposition import Sources
 from .rest.metrics import Metrics, ScheduleTimer
 from .rest.node import Node
 from .rest.preheats import Preheats
+from .version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +82,7 @@ class Front:
             copies_failed=lambda: engine.copies_failed,
             uploaded_bytes=traffic.uploaded_bytes,
             cache_hits=traffic.cache_hits,
-            version=metadata.version("damselfly"),
+            version=VERSION,
         )
         preheats = Preheats(ask, registries, nursery)
         api = RestApi(node, preheats, self._metrics, sources, self._stats, profiles=profiles)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import trio
@@ -87,6 +86,8 @@ class OriginClients:
                 await self._clients.pop(trust).httpx.aclose()
 
     def _make(self, trust: Trust) -> httpx.AsyncClient:
+        from http.cookiejar import CookieJar, DefaultCookiePolicy
+
         import httpx
 
         insecure, root_cas = trust

@@ -15,12 +15,12 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import metadata
 from typing import TYPE_CHECKING, Final, Protocol, Self, TypeAlias
 
 from .detached import can_fork, fork_detached
 from .peer_meta import FileLock, HostMeta, WorkHome
 from .request import Pattern
+from .version import VERSION
 
 if TYPE_CHECKING:
     from ..engine.effects import NodeAddress
@@ -153,17 +153,12 @@ class ServerStart:
             self._lock.release()
 
 
-def version() -> str:
-    """Return the version by which this program's peer server and its clients know each other."""
-    return metadata.version("damselfly")
-
-
 def launch_for(request: FetchRequest, ip: str) -> PeerLaunch:
     """Return the peer server that a download wants, on this host's address ``ip``."""
     return PeerLaunch(
         ip=ip,
         home=WorkHome(request.home),
-        version=request.version or version(),
+        version=request.version or VERSION,
         is_compat=bool(request.version),
         port=request.port,
         total_limit_bytes_per_s=request.total_limit_bytes_per_s,

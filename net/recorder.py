@@ -12,7 +12,6 @@ import logging
 import os
 import time
 from dataclasses import dataclass
-from importlib import metadata
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -20,6 +19,7 @@ import trio
 
 from ..engine.errors import ConfigError
 from ..engine.trace import TraceWriter
+from .version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,7 +79,7 @@ class Recorder:
         self._threads = trio.CapacityLimiter(1)  # never behind those who hash and write pieces
         about = {
             "engine": engine,
-            "version": metadata.version("damselfly"),
+            "version": VERSION,
             "began_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", began),
             "recording": name,
             "part": 1,

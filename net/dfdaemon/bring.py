@@ -18,9 +18,9 @@ from ...engine.ids import task_url
 from ...engine.piece import PieceSizePolicy
 from ..drive import drive
 from ..origin import shown_url
-from ..peer_spawn import version
 from ..performer import Means
 from ..publish import PublishError
+from ..version import VERSION
 from .proof import Proof
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class Bringing:
             port=peers.port,
             path=peers.path_of(blob.name),
             host_name=socket.gethostname() or "localhost",
-            version=version(),
+            version=VERSION,
             headers=_lines(request),
             dfdaemon=True,
             insecure=request.insecure,

@@ -20,7 +20,7 @@ from ..peer_meta import HostMeta
 from ..peer_routes import PIECE
 from ..peer_server import usual_ports
 from ..peer_service import PeerService
-from ..peer_spawn import version
+from ..version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,7 +51,7 @@ class Peers:
         self._meta = HostMeta(folder / "meta" / "host.meta")
         policy = UploadPolicy(
             data_dir=str(folder),
-            version=version(),
+            version=VERSION,
             # The shelf decides what goes, and when.
             expire_s=_FOREVER_S,
             partial_keep_s=_FOREVER_S,

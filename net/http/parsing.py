@@ -2,7 +2,8 @@
 
 h11 reads everything, and most requests need it for nothing: a GET or HEAD without a body whose
 head came whole is recognised by one regular expression.  The expression takes a strict subset of
-what h11 takes, and a test holds the two against each other.
+what h11 takes, and a test holds the two against each other.  h11 is imported with the first request
+that needs it, which a peer server may never see.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-import h11
-
 from .messages import HttpRequest
 
 if TYPE_CHECKING:
+    import h11
+
     from .limits import ServerLimits
 
 _PLAIN: Final = re.compile(
@@ -109,15 +110,7 @@ class RequestReader:
                 return None
             if (request := self._read_plain()) is not None:
                 return request
-            self._parser = h11.Connection(
-                h11.SERVER, max_incomplete_event_size=self._limits.head_bytes
-            )
-            self._parser.receive_data(self._buffer)
-            self._buffer = b""
-        try:
-            return self._read_any(self._parser)
-        except h11.RemoteProtocolError as error:
-            raise self._rejection(self._parser, error) from error
+        return self._read_any()
 
     def next_data(self) -> bytes | None:
         """Return some of a streamed body, nothing at its end, or ``None`` while none is here.
@@ -127,6 +120,8 @@ class RequestReader:
         parser = self._parser
         if parser is None:
             return b""
+        import h11
+
         try:
             event = parser.next_event()
         except h11.RemoteProtocolError as error:
@@ -150,6 +145,8 @@ class RequestReader:
         parser = self._parser
         if parser is None or not parser.they_are_waiting_for_100_continue:
             return False
+        import h11
+
         parser.send(h11.InformationalResponse(status_code=100, headers=[]))
         return True
 
@@ -169,7 +166,23 @@ class RequestReader:
             match[1].decode(), match[2].decode(), self._headers, b"", self._client_host, end
         )
 
-    def _read_any(self, parser: h11.Connection) -> HttpRequest | None:
+    def _read_any(self) -> HttpRequest | None:
+        import h11
+
+        if (parser := self._parser) is None:
+            parser = self._parser = h11.Connection(
+                h11.SERVER, max_incomplete_event_size=self._limits.head_bytes
+            )
+            parser.receive_data(self._buffer)
+            self._buffer = b""
+        try:
+            return self._read_events(parser)
+        except h11.RemoteProtocolError as error:
+            raise self._rejection(parser, error) from error
+
+    def _read_events(self, parser: h11.Connection) -> HttpRequest | None:
+        import h11
+
         while True:
             event = parser.next_event()
             match event:
@@ -210,6 +223,8 @@ class RequestReader:
             raise self._too_large()
 
     def _finish(self, parser: h11.Connection) -> HttpRequest:
+        import h11
+
         request = self._request
         assert request is not None
         built = self._build(request)

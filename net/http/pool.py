@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, cast
 from urllib.parse import quote
 
-import h11
 import trio
 
 from .errors import ConnectFailed, ConnectionLost, StalledError
 from .reply import HttpReply, read_head
+from .sending import header_line
 from .timed import TimedSocket
 
 if TYPE_CHECKING:
@@ -164,17 +164,16 @@ class _Request:
         self.method = method
         self.peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._timeout_s = timeout_s
-        self._body = body
         if not _HOST.fullmatch(host) or not 0 < port < 1 << 16:
             raise ConnectFailed(f"{host!r} port {port}", "not the address of a host")
         fields = [("Host", self.peer), *headers]
         if body or method in ("POST", "PUT"):
             fields.append(("Content-Length", str(len(body))))
+        start = f"{method} {quote(target, safe=_PRINTABLE)} HTTP/1.1"
         try:
-            self._head = h11.Request(
-                method=method, target=quote(target, safe=_PRINTABLE), headers=fields
-            )
-        except (h11.LocalProtocolError, UnicodeEncodeError) as error:
+            lines = [start, *[header_line(name, value) for name, value in fields], "\r\n"]
+            self._bytes = "\r\n".join(lines).encode("ascii") + body
+        except ValueError as error:
             raise ValueError(f"request {method} {target!r} to {self.peer}: {error}") from error
 
     async def connect(self) -> TimedSocket:
@@ -188,14 +187,9 @@ class _Request:
 
     async def put(self, sock: TimedSocket) -> HttpReply:
         """Send the request and return the answer's head; closes ``sock`` if that fails."""
-        parser = h11.Connection(h11.CLIENT)
-        head = parser.send(self._head)
-        parser.send(h11.Data(data=self._body))
-        parser.send(h11.EndOfMessage())
-        assert head is not None
         try:
-            await self._send(sock, memoryview(head + self._body))
-            return await read_head(sock, self.peer, self._timeout_s, parser, self.method)
+            await self._send(sock, memoryview(self._bytes))
+            return await read_head(sock, self.peer, self._timeout_s, self.method)
         except BaseException:
             sock.close()
             raise

@@ -1,18 +1,20 @@
-"""The answer to one request: h11 reads the head, the body goes straight where it is wanted."""
+"""The answer to one request: after its head, the body goes straight where it is wanted."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import h11
 import trio
 
 from .errors import BadAnswer, ConnectionLost, ShortBody, StalledError
+from .reply_head import AnyHead, plain_head
 
 if TYPE_CHECKING:
+    import h11
+
+    from .reply_head import Headers, ReplyHead
     from .timed import TimedSocket
 
-_MAX_INTERIM: Final = 8
 _RECEIVE_BYTES: Final = 16 << 10
 _CHUNKED_RECEIVE_BYTES: Final = 64 << 10
 _BODILESS: Final = frozenset({204, 304})
@@ -30,14 +32,11 @@ class HttpReply:
         sock: TimedSocket,
         peer: str,
         timeout_s: float,
-        parser: h11.Connection,
-        head: h11.Response,
+        head: ReplyHead,
         method: str,
     ) -> None:
-        self.status: int = head.status_code
-        self.headers: tuple[tuple[str, str], ...] = tuple(
-            [(name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers]
-        )
+        self.status: int = head.status
+        self.headers: Headers = head.headers
         self.content_length: int | None = None
         self.is_complete = False
         """Whether the end of the body was read."""
@@ -47,8 +46,8 @@ class HttpReply:
         self._chunked: h11.Connection | None = None
         self._ahead = b""
         self._received = 0
-        self._closes = head.http_version != b"1.1" or self._has_token("connection", "close")
-        self._frame(parser, method)
+        self._closes = not head.is_http_1_1 or self._has_token("connection", "close")
+        self._frame(head, method)
 
     @property
     def can_reuse(self) -> bool:
@@ -93,17 +92,17 @@ class HttpReply:
                 raise BadAnswer(self._peer, f"the body of the answer is above {limit} bytes")
         return bytes(body)
 
-    def _frame(self, parser: h11.Connection, method: str) -> None:
+    def _frame(self, head: ReplyHead, method: str) -> None:
         length = self.header("content-length")
         if method == "HEAD" or self.status in _BODILESS:
             self.content_length, self.is_complete = 0, True
         elif self._has_token("transfer-encoding", "chunked"):
-            self._chunked = parser
+            self._chunked = head.chunks
             return
         elif length is not None:
             self.content_length = int(length)
             self.is_complete = self.content_length == 0
-        self._ahead = parser.trailing_data[0]
+        self._ahead = head.ahead
 
     def _has_token(self, name: str, token: str) -> bool:
         value = ",".join([value for key, value in self.headers if key == name])
@@ -130,6 +129,8 @@ class HttpReply:
             raise self._lost(error) from error
 
     async def _next_chunk(self, parser: h11.Connection) -> bytes:
+        import h11
+
         try:
             while (event := parser.next_event()) is h11.NEED_DATA:
                 parser.receive_data(
@@ -160,34 +161,28 @@ class HttpReply:
         )
 
 
-async def read_head(
-    sock: TimedSocket, peer: str, timeout_s: float, parser: h11.Connection, method: str
-) -> HttpReply:
-    """Receive the head of the answer to the request that ``parser`` was told of.
+async def read_head(sock: TimedSocket, peer: str, timeout_s: float, method: str) -> HttpReply:
+    """Receive the head of the answer to a request with ``method``.
 
     Raises ``ConnectionLost`` if the connection breaks before the first byte, ``StalledError``,
     ``BadAnswer``.
     """
-    begun, interim = False, 0
+    reader: AnyHead | None = None
     try:
-        while interim <= _MAX_INTERIM:
-            match event := parser.next_event():
-                case h11.Response():
-                    return HttpReply(sock, peer, timeout_s, parser, event, method)
-                case h11.InformationalResponse():
-                    interim += 1
-                case _:
-                    data = await sock.receive(_RECEIVE_BYTES, timeout_s)
-                    if not data and not begun:
-                        raise ConnectionLost(peer, "closed the connection without an answer")
-                    begun = True
-                    parser.receive_data(data)
-    except h11.RemoteProtocolError as error:
-        raise BadAnswer(peer, f"not an HTTP/1.1 answer: {error}") from error
+        while True:
+            data = await sock.receive(_RECEIVE_BYTES, timeout_s)
+            if reader is None:
+                if not data:
+                    raise ConnectionLost(peer, "closed the connection without an answer")
+                if (head := plain_head(data)) is not None:
+                    break
+                reader = AnyHead(peer, method)
+            if (head := reader.feed(data)) is not None:
+                break
     except trio.TooSlowError:
         raise StalledError(peer, f"no answer for {timeout_s:g} s") from None
     except OSError as error:
-        if begun:
+        if reader is not None:
             raise BadAnswer(peer, f"the answer's head is cut off: {error.strerror}") from error
         raise ConnectionLost(peer, f"no answer: {error.strerror}") from error
-    raise BadAnswer(peer, f"more than {_MAX_INTERIM} interim answers (1xx)")
+    return HttpReply(sock, peer, timeout_s, head, method)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -210,7 +209,7 @@ def _start(status: int, content_type: str) -> str:
 
 @lru_cache(maxsize=1)
 def _date(second: int) -> str:
-    return f"Date: {formatdate(second, usegmt=True)}"
+    return time.strftime("Date: %a, %d %b %Y %H:%M:%S GMT", time.gmtime(second))
 
 
 def _check_value(name: str, value: str) -> None:

@@ -19,6 +19,7 @@ from trio.lowlevel import checkpoint, wait_readable, wait_writable
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+_PATIENCE_S: Final = 1.0
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
@@ -29,16 +30,18 @@ class TimedSocket:
     deadline on progress.
     """
 
-    __slots__ = ("_sock", "fd")
+    __slots__ = ("_sock", "_wakes_at", "fd")
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock = sock
         self.fd = sock.fileno()
+        self._wakes_at = 1
 
     async def receive(self, size: int, timeout_s: float = inf) -> bytes:
         """Wait, then return at most ``size`` bytes; none at the end of the stream."""
+        self._wake_at(1)
         while True:
             await self._wait(wait_readable, timeout_s)
             try:
@@ -47,15 +50,28 @@ class TimedSocket:
                 continue
 
     async def receive_into(self, buffer: memoryview, timeout_s: float) -> int:
-        """Fill some of ``buffer`` and return how much; 0 at the end of the stream."""
+        """Fill ``buffer`` and return how much is filled; 0 at the end of the stream.
+
+        Less than all where the stream ends, or where the rest does not come within a second: the
+        kernel wakes this task for all that is wanted, not for each packet.  That no byte comes is
+        noticed up to a second late, too.
+        """
+        filled, silent_s, waited = 0, 0.0, False
         while True:
-            try:
-                count = self._sock.recv_into(buffer)
-            except BlockingIOError:
-                await self._wait(wait_readable, timeout_s)
-            else:
-                await checkpoint()
-                return count
+            count = self._take(buffer[filled:])
+            filled += max(0, count)
+            if count == 0 or filled == len(buffer) or (filled and silent_s):
+                break
+            if silent_s >= timeout_s:
+                raise trio.TooSlowError
+            self._wake_at(len(buffer) - filled)
+            wait_s, waited = min(_PATIENCE_S, timeout_s - silent_s), True
+            with trio.move_on_after(wait_s) as scope:
+                await wait_readable(self.fd)
+            silent_s = silent_s + wait_s if scope.cancelled_caught else 0.0
+        if not waited:
+            await checkpoint()
+        return filled
 
     async def send(self, data: bytes | memoryview, timeout_s: float) -> int:
         """Send some of ``data`` and return how much; no checkpoint where the kernel takes it."""
@@ -98,6 +114,19 @@ class TimedSocket:
     def reset_on_close(self) -> None:
         """Have ``close`` reset, so that the other side cannot take what it has for all."""
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+
+    def _take(self, buffer: memoryview) -> int:
+        """Return how many bytes were there for ``buffer``; -1: none so far."""
+        try:
+            return self._sock.recv_into(buffer)
+        except BlockingIOError:
+            return -1
+
+    def _wake_at(self, count: int) -> None:
+        """Count as readable when ``count`` bytes are here, or the end of the stream."""
+        if count != self._wakes_at:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+            self._wakes_at = count
 
     async def _wait(self, ready: Callable[[int], Awaitable[None]], timeout_s: float) -> None:
         if timeout_s == inf:

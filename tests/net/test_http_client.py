@@ -86,7 +86,9 @@ async def test_a_target_is_made_fit_for_the_request_line() -> None:
         assert await get(pool, port, "/\u00fc%20?a=~@:/&b=[]") == b"/%C3%BC%20?a=~@:/&b=[]"
 
 
-@pytest.mark.parametrize("header", [("X", "a\r\nY: b"), ("X Y", "a"), ("X", "\u20ac")])
+@pytest.mark.parametrize(
+    "header", [("X", "a\r\nY: b"), ("X Y", "a"), ("X", "\u00e4"), ("X", "\u20ac")]
+)
 async def test_a_header_that_http_forbids_is_the_callers_mistake(header: tuple[str, str]) -> None:
     async with HttpPool() as pool:
         with pytest.raises(ValueError, match="request GET '/' to 127"):
