@@ -23,7 +23,11 @@ def run(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "name", ["fetch", "dfdaemon", "rpc", "engine", "sim", "hosts", "published"]
+    "name",
+    [
+        *("fetch", "small", "dfdaemon", "rpc", "engine", "sim", "hosts", "hosts-unshaped"),
+        *("supernodes", "published"),
+    ],
 )
 def test_a_benchmark_runs_and_keeps_its_results(name: str, tmp_path: Path) -> None:
     kept = tmp_path / "README.md"
@@ -46,6 +50,10 @@ def test_a_benchmark_runs_and_keeps_its_results(name: str, tmp_path: Path) -> No
     assert set(result) == {"date", "commit", "machine", "figures"}
     assert set(result["figures"]) == {name}
     assert any(value > 0 for value in result["figures"][name].values())
+    shown = [line for line in part.splitlines() if line.startswith("![")]
+    drawn = sorted(path.name for path in tmp_path.glob("plots/*"))
+    assert drawn == [f"{name}.svg" for _ in shown]
+    assert all(line.endswith(f"(plots/{name}.svg)") for line in shown)
     assert all(value >= 0 for value in result["figures"][name].values())
 
 
@@ -82,7 +90,7 @@ def test_an_unknown_name_is_refused() -> None:
     command = [sys.executable, "-m", "benchmarks", "fetsch"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "no benchmark 'fetsch': expected fetch, dfdaemon, rpc, engine, sim" in done.stderr
+    assert "no benchmark 'fetsch': expected fetch, small, dfdaemon, rpc, engine, sim" in done.stderr
 
 
 def test_missing_programs_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
