@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from .servers import Server
 
 _SMALL_BYTES: Final = 1000
-_HOSTS: Final = 4
 _HELP: Final = "dfget --help"
 _FIRST: Final = "dfget, 1 KB, warm supernode; starts a peer server"
 _NEXT: Final = "the same with a peer server that runs already"
@@ -32,15 +31,16 @@ _RATES: Final[Mapping[str, str | None]] = {"of 200 Mb/s": "200mbit", "without li
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How often programs are started, how often a file of what size goes to the hosts."""
+    """How often programs are started, how often a file of what size goes to how many hosts."""
 
     starts: int
     swarms: int
+    hosts: int
     file_bytes: int
 
 
-FULL: Final = Plan(starts=15, swarms=7, file_bytes=10_000_000)
-QUICK: Final = Plan(starts=1, swarms=1, file_bytes=2_000_000)
+FULL: Final = Plan(starts=15, swarms=7, hosts=4, file_bytes=10_000_000)
+QUICK: Final = Plan(starts=1, swarms=1, hosts=2, file_bytes=2_000_000)
 
 
 def measure(plan: Plan = FULL) -> Result:
@@ -55,7 +55,7 @@ def measure(plan: Plan = FULL) -> Result:
             continue
         size = f"{plan.file_bytes / 1e6:.0f} MB"
         seconds[f"curl from the origin, {size}, 1 host {links}"] = single
-        ours = f"dfgets, {size}, cold supernode, the last of {_HOSTS} hosts {links}"
+        ours = f"dfgets, {size}, cold supernode, the last of {plan.hosts} hosts {links}"
         seconds[ours] = last
         pairs = zip(last.values, single.values, strict=True)
         beyond[ours] = Spread(tuple(one - other for one, other in pairs))
@@ -127,7 +127,7 @@ def _swarms(plan: Plan, rate: str | None) -> tuple[Spread, Spread]:
     """Return how long one curl takes from the origin, and the last of the hosts' dfgets."""
     single: list[float] = []
     last: list[float] = []
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as name, hosts(_HOSTS, rate) as made:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name, hosts(plan.hosts, rate) as made:
         folder = Path(name)
         (folder / "origin").mkdir()
         file = _new_file(folder / "origin", plan.file_bytes)
@@ -163,8 +163,8 @@ def _result(plan: Plan, seconds: Mapping[str, Spread], beyond: Mapping[str, Spre
     if beyond:
         most_s = max(took.median for took in beyond.values())
         summary += (
-            f" {plan.file_bytes / 1e6:.0f} MB to {_HOSTS} hosts, {plan.swarms} runs: the last has"
-            f" it at most {most_s:.2f} s later than one curl from the origin would have it."
+            f" {plan.file_bytes / 1e6:.0f} MB to {plan.hosts} hosts, {plan.swarms} runs: the last"
+            f" has it at most {most_s:.2f} s later than one curl from the origin would have it."
         )
     bars = [took.bar(what) for what, took in seconds.items()]
     head = ("what", "seconds", "beyond the origin, s")

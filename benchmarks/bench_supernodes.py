@@ -60,7 +60,7 @@ class Plan:
 
 
 FULL: Final = Plan(supernodes=(2, 3), files=12, file_bytes=20_000_000, hosts=4, images=300)
-QUICK: Final = Plan(supernodes=(2,), files=3, file_bytes=2_000_000, hosts=2, images=20)
+QUICK: Final = Plan(supernodes=(2,), files=2, file_bytes=2_000_000, hosts=2, images=4)
 
 
 @dataclass(frozen=True, slots=True)

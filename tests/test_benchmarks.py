@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,8 +26,8 @@ def run(*arguments: str) -> str:
 @pytest.mark.parametrize(
     "name",
     [
-        *("fetch", "small", "dfdaemon", "rpc", "engine", "sim", "hosts", "hosts-unshaped"),
-        *("supernodes", "published"),
+        *("fetch", "small", "dfdaemon", "rpc", "engine", "sim", "hosts", "supernodes"),
+        "published",
     ],
 )
 def test_a_benchmark_runs_and_keeps_its_results(name: str, tmp_path: Path) -> None:
@@ -55,6 +56,14 @@ def test_a_benchmark_runs_and_keeps_its_results(name: str, tmp_path: Path) -> No
     assert drawn == [f"{name}.svg" for _ in shown]
     assert all(line.endswith(f"(plots/{name}.svg)") for line in shown)
     assert all(value >= 0 for value in result["figures"][name].values())
+
+
+def test_the_readme_points_to_sections_that_exist() -> None:
+    headings = re.findall(r"^## (.+)$", README.read_text(), re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", text.lower()).replace(" ", "-") for text in headings}
+    points = re.findall(r"benchmarks/README\.md#(\S+)", (ROOT / "README.md").read_text())
+    assert len(points) >= 8
+    assert set(points) <= anchors
 
 
 def test_a_quick_run_keeps_nothing() -> None:
