@@ -10,6 +10,7 @@ QUIETLY = > .venv/install.log 2>&1 || { cat .venv/install.log; exit 1; }
 PEERS ?= 5
 SIZE ?= 256MB
 URL ?=
+NAMES ?=
 
 .PHONY: demo test lint types cover bench format clean
 
@@ -34,7 +35,7 @@ cover: .venv/dev
 	$(BIN)/coverage report --format=total
 
 bench: .venv/dev
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(NAMES)
 
 format: .venv/dev
 	$(BIN)/ruff check --fix .

@@ -1,150 +1,96 @@
-"""One file to shaped hosts: damselfly, BitTorrent, a server without limits, and the simulator."""
+"""One file to hosts with links of their own: damselfly, BitTorrent, and a server without limits."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
-from dataclasses import dataclass, field, replace
+from collections import deque
+from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
-from damselfly.sim.scenario_file import find, load
-from damselfly.sim.swarm import Swarm
-
-from . import swarms
+from . import swarms, torrents
+from .host_results import OURS, Plan, Series, result_of
 from .hosts import hosts
 from .machine import Missing, settle
-from .results import Result, Spread, Table
 from .servers import fill
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from .hosts import TestHost
-    from .swarms import Run
+    from .racing import Run
+    from .results import Result
 
-_HEAD: Final = (
-    "what",
-    "mean s",
-    "last s",
-    "mean to bound",
-    "last to bound",
-    "server sent, files",
-    "origin, files",
-    "hosts' CPU s/GB",
-    "server's CPU s/GB",
-)
-_UNSHAPED_BYTES_PER_S: Final = 5e9
-_GOODPUT: Final = 1448 / 1514
-"""What is left of a link's rate when each packet has its heads."""
+LIBTORRENT: Final = "BitTorrent (libtorrent)"
+ARIA2: Final = "BitTorrent (aria2)"
+CURL: Final = "curl from an unlimited nginx, sha256sum"
+_PROGRAMS: Final[Mapping[str, Callable[[Sequence[TestHost], Path, Path], Run]]] = {
+    OURS: swarms.damselfly,
+    LIBTORRENT: torrents.libtorrent,
+    ARIA2: torrents.aria2,
+    CURL: swarms.curl,
+}
+_STAND_INS: Final = {LIBTORRENT: ARIA2}
+"""What is run instead of a program that is not installed."""
 _SMALL_BYTES: Final = 1024
-_PROGRAMS: Final[dict[str, Callable[[Sequence[TestHost], Path, Path], Run]]] = {
-    "damselfly": swarms.damselfly,
-    "BitTorrent (libtorrent)": swarms.bittorrent,
-    "curl from an unlimited nginx, sha256sum": swarms.curl,
+
+_FEW: Final = (OURS, LIBTORRENT, CURL)
+_ALL: Final = tuple(_PROGRAMS)
+FULL: Final[Mapping[str, Plan]] = {
+    "hosts": Plan(8, 25e6, 200_000_000, 5, _ALL),
+    "hosts-1": Plan(1, 25e6, 200_000_000, 5, _FEW),
+    "hosts-16": Plan(16, 25e6, 200_000_000, 5, _FEW),
+    "hosts-unshaped": Plan(4, 0.0, 256_000_000, 5, _ALL),
+}
+QUICK: Final[Mapping[str, Plan]] = {
+    name: replace(plan, hosts=min(2, plan.hosts), file_bytes=4_000_000, runs=1)
+    for name, plan in FULL.items()
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How many hosts of what rate (0: not shaped) get how large a file, how often."""
-
-    hosts: int
-    rate_bytes_per_s: float
-    file_bytes: int
-    runs: int
-
-
-FULL: Final = Plan(8, 25e6, 200_000_000, 5)
-FEWER: Final = Plan(4, 25e6, 200_000_000, 5)
-UNSHAPED: Final = Plan(4, 0.0, 256_000_000, 5)
-QUICK: Final = Plan(2, 25e6, 4_000_000, 1)
-
-
-def measure(plan: Plan = FULL, name: str = "hosts") -> Result:
+def measure(name: str, plan: Plan) -> Result:
     """Run each program in turn, so often; raises ``Missing`` where hosts cannot be made."""
-    start_s, series = _series(plan)
-    bound_s = plan.file_bytes / plan.rate_bytes_per_s if plan.rate_bytes_per_s else None
-    rows = [_row(what, found, plan, bound_s) for what, found in series.items()]
-    figures: dict[str, float] = {"start s": start_s}
-    for what, found in series.items():
-        figures |= found.figures(what, plan.file_bytes)
-    ours = series["damselfly"]
-    summary = f"{_title(plan)}, {len(ours.runs)} runs of each in turn: "
-    if bound_s is not None:
-        predicted = _predicted(plan, start_s)
-        rows.insert(1, (f"dfsim, {start_s:.2f} s later", *_cells(predicted, bound_s)))
-        ratio = ours.means.median / predicted[0]
-        figures |= {"predicted mean s": predicted[0], "real to predicted": ratio}
-        summary += (
-            f"mean {ours.means.median / bound_s:.2f} of the bound of {bound_s:.2f} s, last"
-            f" {ours.lasts.median / bound_s:.2f}. Of that, starting the programs is"
-            f" {start_s:.2f} s; with it dfsim says {predicted[0]:.2f} s, and the hosts take"
-            f" {ratio:.2f} of that."
-        )
-    else:
-        summary += f"mean {ours.means.text(2)} s"
-        if (other := series.get("BitTorrent (libtorrent)")) is not None:
-            ratio = ours.lasts.median / other.lasts.median
-            figures["last to BitTorrent's"] = ratio
-            summary += f", last {ratio:.2f} of BitTorrent's"
-        summary += f"; starting the programs is {start_s:.2f} s of it."
-    return Result(name, summary, Table(_HEAD, tuple(rows)), figures)
+    with (
+        tempfile.TemporaryDirectory(dir="/dev/shm") as place,
+        hosts(plan.hosts, plan.rate) as made,
+    ):
+        starts, series = take_turns(plan, made, Path(place))
+    return result_of(name, plan, starts, series)
 
 
-@dataclass(slots=True)
-class _Series:
-    runs: list[Run] = field(default_factory=list["Run"])
+def take_turns(
+    plan: Plan, made: Sequence[TestHost], folder: Path
+) -> tuple[Series, dict[str, Series]]:
+    """Return what a small file takes our programs, and what each program took.
 
-    @property
-    def means(self) -> Spread:
-        return Spread(tuple(fmean(run.seconds) for run in self.runs))
+    Programs that are not installed are named and left out; without ours, raises ``Missing``.
+    """
+    file = _new_file(folder, "file", plan.file_bytes)
+    small = _new_file(folder, "small", _SMALL_BYTES)
+    starts, series = Series(), {what: Series() for what in plan.programs}
+    for _ in range(plan.runs):
+        starts.runs.append(_run(OURS, made, small, folder / "run"))
+        turns = deque(series)
+        while turns:
+            what = turns.popleft()
+            try:
+                series[what].runs.append(_run(what, made, file, folder / "run"))
+            except Missing as missing:
+                print(f"hosts: without {what}: {missing}", flush=True)
+                del series[what]
+                if (instead := _STAND_INS.get(what)) and instead not in plan.programs:
+                    series[instead] = Series()
+                    turns.append(instead)
+    return starts, series
 
-    @property
-    def lasts(self) -> Spread:
-        return Spread(tuple(max(run.seconds) for run in self.runs))
 
-    def median_of(self, of: Callable[[Run], float]) -> float:
-        return Spread(tuple(of(run) for run in self.runs)).median
-
-    def figures(self, what: str, file_bytes: int) -> dict[str, float]:
-        return {
-            f"{what}: mean s": self.means.median,
-            f"{what}: last s": self.lasts.median,
-            f"{what}: server files": self.median_of(lambda run: run.server_bytes / file_bytes),
-            f"{what}: hosts' CPU s": self.median_of(lambda run: run.host_cpu_s),
-            f"{what}: server's CPU s": self.median_of(lambda run: run.server_cpu_s),
-        }
-
-
-def _series(plan: Plan) -> tuple[float, dict[str, _Series]]:
-    """Return how long a small file takes our programs, and what each program took."""
-    series: dict[str, _Series] = {}
-    rate = f"{plan.rate_bytes_per_s * 8 / 1e6:.0f}mbit" if plan.rate_bytes_per_s else None
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as name, hosts(plan.hosts, rate) as made:
-        folder = Path(name)
-        file = _new_file(folder, "file", plan.file_bytes)
-        small = _new_file(folder, "small", _SMALL_BYTES)
-        starts: list[float] = []
-        programs = dict(_PROGRAMS)
-        for number in range(plan.runs):
-            place = folder / f"start-{number}"
-            place.mkdir()
-            starts.append(fmean(swarms.damselfly(made, small, place).seconds))
-            for what in list(programs):
-                place = folder / f"run-{number}"
-                place.mkdir()
-                try:
-                    run = programs[what](made, file, place)
-                except Missing as missing:
-                    print(f"hosts: without {what}: {missing}", flush=True)
-                    del programs[what]
-                else:
-                    series.setdefault(what, _Series()).runs.append(run)
-                shutil.rmtree(place)
-    return Spread(tuple(starts)).median, series
+def _run(what: str, made: Sequence[TestHost], file: Path, folder: Path) -> Run:
+    folder.mkdir()
+    try:
+        return _PROGRAMS[what](made, file, folder)
+    finally:
+        shutil.rmtree(folder)
 
 
 def _new_file(folder: Path, name: str, size: int) -> Path:
@@ -155,65 +101,11 @@ def _new_file(folder: Path, name: str, size: int) -> Path:
     return place / name
 
 
-def _predicted(plan: Plan, start_s: float) -> tuple[float, float, float, float]:
-    """Return mean and last completion, and what supernode and origin send in files.
-
-    The hosts share the cores of one machine, which makes work so much dearer; programs that
-    start are no part of the model.
-    """
-    calibrated = load(find("calibrated"))
-    sharing = max(1.0, plan.hosts / len(os.sched_getaffinity(0)))
-    rate = plan.rate_bytes_per_s * _GOODPUT
-    report = Swarm(
-        replace(
-            calibrated,
-            peers=plan.hosts,
-            file_bytes=plan.file_bytes,
-            peer_up_bytes_per_s=rate,
-            peer_down_bytes_per_s=rate,
-            supernode_bytes_per_s=_UNSHAPED_BYTES_PER_S,
-            piece_cpu_s=calibrated.piece_cpu_s * sharing,
-            message_cpu_s=calibrated.message_cpu_s * sharing,
-        )
-    ).run()
-    times, size = [start_s + time_s for time_s in report.completions_s], plan.file_bytes
-    return fmean(times), times[-1], report.supernode_bytes / size, report.origin_bytes / size
-
-
-def _cells(found: tuple[float, float, float, float], bound_s: float) -> tuple[str, ...]:
-    mean_s, last_s, server, origin = found
-    ratios = (f"{mean_s / bound_s:.2f}", f"{last_s / bound_s:.2f}")
-    return (f"{mean_s:.2f}", f"{last_s:.2f}", *ratios, f"{server:.2f}", f"{origin:.2f}", "", "")
-
-
-def _row(what: str, found: _Series, plan: Plan, bound_s: float | None) -> tuple[str, ...]:
-    gigabytes = plan.file_bytes * plan.hosts / 1e9
-    ratios = ("", "")
-    if bound_s is not None:
-        ratios = (f"{found.means.median / bound_s:.2f}", f"{found.lasts.median / bound_s:.2f}")
-    return (
-        what,
-        found.means.text(2),
-        found.lasts.text(2),
-        *ratios,
-        f"{found.median_of(lambda run: run.server_bytes) / plan.file_bytes:.2f}",
-        f"{found.median_of(lambda run: run.origin_bytes) / plan.file_bytes:.2f}",
-        f"{found.median_of(lambda run: run.host_cpu_s) / gigabytes:.2f}",
-        f"{found.median_of(lambda run: run.server_cpu_s) / gigabytes:.2f}",
-    )
-
-
-def _title(plan: Plan) -> str:
-    rate = f"{plan.rate_bytes_per_s * 8 / 1e6:.0f} Mb/s" if plan.rate_bytes_per_s else "no limit"
-    return f"{plan.hosts} hosts of {rate}, {plan.file_bytes / 1e6:.0f} MB, cold supernode"
-
-
 def main() -> None:
     """Measure and print."""
     settle()
-    print(measure(FULL))
-    print(measure(FEWER, "hosts-4"))
-    print(measure(UNSHAPED, "hosts-unshaped"))
+    for name, plan in FULL.items():
+        print(measure(name, plan))
 
 
 if __name__ == "__main__":

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from damselfly.sim.report import percentile
 from damselfly.sim.scenario_file import find, load
 from damselfly.sim.swarm import Swarm
 
+from .plots import Line, Lines
 from .results import Result, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from damselfly.sim.report import Report
 
 _NAME: Final = "dragonfly-readme"
 _THEIRS_S: Final = 12.0
@@ -44,9 +50,11 @@ def measure(plan: Plan = FULL) -> Result:
     """Run each number of clients once: the outcome is the same every time."""
     scenario = replace(load(find(_NAME)), file_bytes=plan.file_bytes)
     rows: list[tuple[str, ...]] = []
+    reports: list[Report] = []
     figures: dict[str, float] = {}
     for clients in plan.clients:
         report = Swarm(replace(scenario, peers=clients), digests=False).run()
+        reports.append(report)
         times, (bound_mean_s, bound_max_s) = report.completions_s, report.scenario.bounds
         mean_s = sum(times) / clients
         seconds = (mean_s, percentile(times, 50), percentile(times, 99), times[-1])
@@ -69,7 +77,22 @@ def measure(plan: Plan = FULL) -> Result:
         f" README says {_THEIRS_S:.0f} s and the bound is {rows[-1][5]} s; the origin gave"
         f" {rows[-1][8]} files."
     )
-    return Result("published", summary, Table(_HEAD, tuple(rows)), figures)
+    return Result("published", summary, Table(_HEAD, tuple(rows)), figures, _plot(plan, reports))
+
+
+def _plot(plan: Plan, reports: Sequence[Report]) -> Lines:
+    return Lines(
+        title=f"{plan.file_bytes / 1e6:.0f} MB to clients of 200 Mb/s, simulated",
+        x_label="clients",
+        y_label="completion, s",
+        x=tuple(map(float, plan.clients)),
+        lines=(
+            Line("mean", tuple(report.mean_s or 0.0 for report in reports)),
+            Line("last", tuple(report.max_s or 0.0 for report in reports)),
+            Line("Dragonfly's README, mean", (_THEIRS_S,) * len(reports), dashed=True),
+            Line("bound on the last", tuple(r.scenario.bounds[1] for r in reports), dashed=True),
+        ),
+    )
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from typing import Final
 from .fetching import download
 from .load import Job, Tally
 from .machine import Missing, cpu_seconds, settle
+from .plots import Bar, Bars
 from .results import Result, Spread, Table
 from .servers import ENVIRONMENT, PYTHON, ROOT, Server, fill, nginx, origin, plain_server, supernode
 
@@ -98,6 +99,7 @@ def _result(samples: dict[Case, list[Sample]]) -> Result:
     reference: tuple[float, ...] = ()
     rows: list[tuple[str, ...]] = []
     figures: dict[str, float] = {}
+    bars: list[Bar] = []
     for case, runs in samples.items():
         tallies = [run.tally for run in runs]
         rate = Spread(tuple(tally.exchanges / tally.seconds for tally in tallies))
@@ -105,6 +107,7 @@ def _result(samples: dict[Case, list[Sample]]) -> Result:
         ratio = Spread(tuple(a / b for a, b in zip(rate.values, reference, strict=True)))
         cpu_us = Spread(tuple(1e6 * run.server_cpu_s / run.tally.exchanges for run in runs))
         client = Spread(tuple(tally.cpu_s / tally.seconds for tally in tallies))
+        bars.append(rate.bar(case.title.replace("`", "")))
         rows.append(
             (case.title, rate.text(0), ratio.text(2), cpu_us.text(0), f"{client.median:.0%}")
         )
@@ -119,7 +122,8 @@ def _result(samples: dict[Case, list[Sample]]) -> Result:
         " times what plain trio and h11 do with an answer that is ready."
     )
     head = ("exchanges", "per second", "ratio to plain", "server CPU µs each", "client busy")
-    return Result("rpc", summary, Table(head, tuple(rows)), figures)
+    plot = Bars("Control exchanges, one server process", "per second", tuple(bars))
+    return Result("rpc", summary, Table(head, tuple(rows)), figures, plot)
 
 
 def main() -> None:

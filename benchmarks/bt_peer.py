@@ -1,8 +1,8 @@
 """A BitTorrent peer by libtorrent, run by the system's Python, which has the bindings.
 
-``bt_peer.py make FILE TORRENT PIECE_BYTES`` writes a torrent.  ``bt_peer.py run TORRENT DIR IP PORT
-[--seed]`` prints ``ready``, reads a line of ``ip:port`` words on stdin, connects to those, prints
-``done`` and the bytes uploaded so far when it has the file, and goes on until its input ends.
+``bt_peer.py TORRENT DIR IP PORT [--seed]`` prints ``ready``, reads a line of ``ip:port`` words on
+stdin and connects to those, prints ``done`` when it has the file, goes on until the next line, and
+then prints how many bytes it uploaded.
 """
 
 from __future__ import annotations
@@ -27,24 +27,8 @@ _SETTINGS: Final = {
 }
 
 
-def main() -> None:
-    """Do as the first argument says."""
-    if sys.argv[1] == "make":
-        _make(sys.argv[2], sys.argv[3], int(sys.argv[4]))
-    else:
-        _run(*sys.argv[2:6], is_seed="--seed" in sys.argv)
-
-
-def _make(file: str, torrent: str, piece_bytes: int) -> None:
-    storage = lt.file_storage()
-    lt.add_files(storage, file)
-    made = lt.create_torrent(storage, piece_bytes)
-    lt.set_piece_hashes(made, os.path.dirname(file))
-    with open(torrent, "wb") as out:
-        out.write(lt.bencode(made.generate()))
-
-
-def _run(torrent: str, folder: str, ip: str, port: str, *, is_seed: bool) -> None:
+def main(torrent: str, folder: str, ip: str, port: str, *, is_seed: bool) -> None:
+    """Take part until told to end."""
     session = lt.session({**_SETTINGS, "listen_interfaces": f"{ip}:{port}"})
     wanted = lt.add_torrent_params()
     wanted.ti = lt.torrent_info(torrent)
@@ -70,4 +54,4 @@ def _run(torrent: str, folder: str, ip: str, port: str, *, is_seed: bool) -> Non
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:5], is_seed="--seed" in sys.argv)

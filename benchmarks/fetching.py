@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, cast
 
 from .servers import ENVIRONMENT, PYTHON, Server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +63,23 @@ def download(url: str, node: Server, folder: Path) -> tuple[Cost, Outcome]:
     command += ["-n", str(node), "--home", str(folder / "home"), "--pattern", "cdn", "--json"]
     cost = run_timed(command, folder)
     return cost, cast("Outcome", json.loads(cost.output.splitlines()[-1]))
+
+
+def peer_servers(home: Path) -> list[int]:
+    """Return the processes that serve what lies in a work home."""
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                line = (entry / "cmdline").read_bytes().decode(errors="replace")
+                words = line.replace("\0", " ").split()
+                if str(home) in words and "-u" not in words and (entry / "exe").exists():
+                    found.append(int(entry.name))
+    return found
+
+
+def end_peer_servers(home: Path) -> None:
+    """Kill whatever serves what lies in a work home."""
+    for pid in peer_servers(home):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What a benchmark found: a table for people, figures for programs, and where both are kept."""
+"""What a benchmark found: a table and a plot for people, figures for programs; where they go."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from .machine import Missing
+from .plots import Bar, write
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .machine import Machine
+    from .plots import Plot
 
 FOLDER: Final = Path(__file__).parent
 
@@ -39,6 +43,7 @@ class Result:
     summary: str
     table: Table
     figures: Mapping[str, float]
+    plot: Plot | None = None
 
     def __str__(self) -> str:
         return f"{self.summary}\n\n{self.table}"
@@ -60,15 +65,20 @@ class Spread:
         low, high = min(self.values), max(self.values)
         return f"{self.median:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
+    def bar(self, name: str) -> Bar:
+        """Return it as a bar of a plot."""
+        return Bar(name, self.median, min(self.values), max(self.values))
+
 
 def keep(results: Sequence[Result], machine: Machine, folder: Path) -> None:
-    """Write each table into ``README.md`` and one line of figures behind ``results.jsonl``."""
+    """Write tables into ``README.md``, plots beside it, a line of figures to ``results.jsonl``."""
     date, version = time.strftime("%Y-%m-%d"), commit()
     readme = folder / "README.md"
     text = readme.read_text()
     for result in results:
         origin = f"`python -m benchmarks {result.name}`, {date}, commit {version}; {machine}."
-        text = put_between_marks(text, result.name, f"{result}\n\n{origin}")
+        part = f"{result}\n\n{_drawn(result, folder)}{origin}"
+        text = put_between_marks(text, result.name, part)
     readme.write_text(text)
     line = {
         "date": date,
@@ -81,6 +91,19 @@ def keep(results: Sequence[Result], machine: Machine, folder: Path) -> None:
     }
     with (folder / "results.jsonl").open("a") as out:
         out.write(json.dumps(line) + "\n")
+
+
+def _drawn(result: Result, folder: Path) -> str:
+    """Write the plot, if there is one; return what shows it in the README."""
+    if result.plot is None:
+        return ""
+    path = folder / "plots" / f"{result.name}.svg"
+    try:
+        write(result.plot, path)
+    except Missing as missing:
+        print(f"{result.name}: without its plot: {missing}", flush=True)
+        return ""
+    return f"![{result.plot.title}](plots/{path.name})\n\n"
 
 
 def put_between_marks(text: str, name: str, part: str) -> str:

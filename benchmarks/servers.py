@@ -31,7 +31,8 @@ _NGINX: Final = """\
 daemon off; master_process off; pid nginx.pid; error_log stderr warn;
 events {{ worker_connections 512; }}
 http {{
-  access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000000;
+  log_format reads '$uri $body_bytes_sent'; access_log {log};
+  sendfile on; tcp_nopush on; keepalive_requests 1000000000;
   client_body_temp_path temp; proxy_temp_path temp; fastcgi_temp_path temp;
   uwsgi_temp_path temp; scgi_temp_path temp;
   server {{
@@ -55,17 +56,22 @@ class Server:
 
 
 @contextmanager
-def nginx(folder: Path, root: Path, ip: str = _HOST) -> Generator[Server]:
+def nginx(
+    folder: Path, root: Path, ip: str = _HOST, *, log: Path | None = None
+) -> Generator[Server]:
     """Run an nginx of one process that serves ``root`` with sendfile, and answers ``/_ping``.
 
-    Raises ``Missing``.
+    A line for each request goes to ``log``: its path, and how many bytes it was given.  Raises
+    ``Missing``.
     """
     program = needed("nginx", "nginx-light")
     folder.mkdir()
     with socket.create_server((ip, 0)) as probe:
         port = probe.getsockname()[1]
     config = folder / "nginx.conf"
-    config.write_text(_NGINX.format(host=ip, port=port, root=root))
+    config.write_text(
+        _NGINX.format(host=ip, port=port, root=root, log=f"{log} reads" if log else "off")
+    )
     command = [program, "-p", str(folder), "-c", str(config), "-e", "stderr"]
     with _running(command, folder / "stderr") as process:
         _await_listener((ip, port), process, folder / "stderr")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import os
 import random
 import signal
@@ -26,8 +25,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from .fetching import peer_servers
 from .flatness import Sample, Series, disk_bytes, look_at
 from .machine import Missing, settle, this_machine
+from .racing import digest
 from .servers import ENVIRONMENT, PYTHON, Server, fill, nginx, supernode
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Soak:
     def __init__(self, plan: Plan, folder: Path, node: Server, origin: Server) -> None:
         self._plan, self._folder, self._node, self._origin = plan, folder, node, origin
         self._rng = random.Random(plan.seed)
-        self._digests = {path.name: _digest(path) for path in (folder / "origin").iterdir()}
+        self._digests = {path.name: digest(path) for path in (folder / "origin").iterdir()}
         self._names = sorted(self._digests)
         self._lock = threading.Lock()
         self.tally = Tally()
@@ -142,7 +143,7 @@ class Soak:
         self._count(number, draw, target, process.returncode, errors.decode(errors="replace"))
 
     def _kill_server(self, home: Path) -> None:
-        for pid in _peer_servers(home):
+        for pid in peer_servers(home):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 with self._lock:
@@ -150,11 +151,11 @@ class Soak:
 
     def _count(self, number: int, draw: _Draw, target: Path, status: int, errors: str) -> None:
         trouble = ""
-        if status == 0 and _digest(target) != self._digests[draw.name]:
+        if status == 0 and digest(target) != self._digests[draw.name]:
             trouble = "has wrong bytes"
         elif status not in (0, _KILLED):
             trouble = f"ended with {status}: {errors.strip()[-300:]}"
-        elif status == _KILLED and target.exists() and _digest(target) != self._digests[draw.name]:
+        elif status == _KILLED and target.exists() and digest(target) != self._digests[draw.name]:
             trouble = "was killed and left a wrong file"
         target.unlink(missing_ok=True)
         with self._lock:
@@ -166,7 +167,7 @@ class Soak:
         self._add("supernode", look_at(self._node.pid, self._folder / "supernode" / "home", at_s))
         for host in range(_HOSTS):
             home = self._folder / f"host{host}"
-            if servers := _peer_servers(home):
+            if servers := peer_servers(home):
                 self._add(f"peer server {host}", look_at(servers[0], home, at_s))
         total = sum(disk_bytes(self._folder / f"host{host}") for host in range(_HOSTS))
         done = sum(self.tally.endings.values())
@@ -211,7 +212,7 @@ def main() -> int:
                     print("interrupted; the figures so far:")
                 finally:
                     for host in range(_HOSTS):
-                        for pid in _peer_servers(folder / f"host{host}"):
+                        for pid in peer_servers(folder / f"host{host}"):
                             os.kill(pid, signal.SIGTERM)
         except Missing as missing:
             print(f"soak: skipped: {missing}")
@@ -281,24 +282,6 @@ def _small_disk(home: Path) -> Generator[None]:
     finally:
         if not mounted.returncode:
             subprocess.run(["umount", "-l", str(home)], check=False)
-
-
-def _peer_servers(home: Path) -> list[int]:
-    """Return the processes that serve what lies in a work home."""
-    found: list[int] = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                line = (entry / "cmdline").read_bytes().decode(errors="replace")
-                words = line.replace("\0", " ").split()
-                if str(home) in words and "-u" not in words and (entry / "exe").exists():
-                    found.append(int(entry.name))
-    return found
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _name_of(status: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,11 @@ def run(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "name", ["fetch", "dfdaemon", "rpc", "engine", "sim", "hosts", "published"]
+    "name",
+    [
+        *("fetch", "small", "dfdaemon", "rpc", "engine", "sim", "hosts", "supernodes"),
+        "published",
+    ],
 )
 def test_a_benchmark_runs_and_keeps_its_results(name: str, tmp_path: Path) -> None:
     kept = tmp_path / "README.md"
@@ -46,7 +51,19 @@ def test_a_benchmark_runs_and_keeps_its_results(name: str, tmp_path: Path) -> No
     assert set(result) == {"date", "commit", "machine", "figures"}
     assert set(result["figures"]) == {name}
     assert any(value > 0 for value in result["figures"][name].values())
+    shown = [line for line in part.splitlines() if line.startswith("![")]
+    drawn = sorted(path.name for path in tmp_path.glob("plots/*"))
+    assert drawn == [f"{name}.svg" for _ in shown]
+    assert all(line.endswith(f"(plots/{name}.svg)") for line in shown)
     assert all(value >= 0 for value in result["figures"][name].values())
+
+
+def test_the_readme_points_to_sections_that_exist() -> None:
+    headings = re.findall(r"^## (.+)$", README.read_text(), re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", text.lower()).replace(" ", "-") for text in headings}
+    points = re.findall(r"benchmarks/README\.md#(\S+)", (ROOT / "README.md").read_text())
+    assert len(points) >= 8
+    assert set(points) <= anchors
 
 
 def test_a_quick_run_keeps_nothing() -> None:
@@ -82,7 +99,7 @@ def test_an_unknown_name_is_refused() -> None:
     command = [sys.executable, "-m", "benchmarks", "fetsch"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "no benchmark 'fetsch': expected fetch, dfdaemon, rpc, engine, sim" in done.stderr
+    assert "no benchmark 'fetsch': expected fetch, small, dfdaemon, rpc, engine, sim" in done.stderr
 
 
 def test_missing_programs_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
