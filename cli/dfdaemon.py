@@ -62,12 +62,10 @@ def _generate_ca(arguments: list[str]) -> None:
 def _run(arguments: list[str]) -> ExitStatus:
     flags = _parsed(arguments)
 
-    from random import SystemRandom
-
     from .daemon.settings import daemon_choice, daemon_settings
 
     try:
-        told = daemon_settings(flags, daemon_choice(flags, os.environ), SystemRandom())
+        told = daemon_settings(flags, daemon_choice(flags, os.environ))
     except ConfigError as error:
         raise with_status(error, ExitStatus.BAD_CONFIG) from error
 

@@ -112,17 +112,15 @@ def _serve_forked(arguments: Sequence[str]) -> int:
 
 def _fetch(flags: FetchFlags) -> ExitStatus:
     with no_collections():
-        from random import SystemRandom
-
         from .config_file import dfget_choice
         from .logs import LogConfig
         from .settings import batch_requests, fetch_request
 
-        chosen, rng = dfget_choice(flags, os.environ), SystemRandom()
+        chosen = dfget_choice(flags, os.environ)
         log = replace(LogConfig(), **chosen.log)
         _warn_of(flags.pattern)
         make = batch_requests if flags.urls else fetch_request
-        wanted = make(flags, chosen, rng)
+        wanted = make(flags, chosen)
 
         # A forked peer server has what is imported before; the rest is for the download alone.
         from ..net import fetch, peer_server  # noqa: F401  # pyright: ignore[reportUnusedImport]

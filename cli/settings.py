@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
+from math import gcd
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +20,6 @@ from .values import file_name_of, parse_url, version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from random import Random
 
     from ..net.peer_server import PeerServerConfig
     from ..net.request import FetchRequest
@@ -47,7 +47,6 @@ def answers(node: NodeAddress) -> bool:
 def fetch_request(
     flags: FetchFlags,
     chosen: DfgetChoice,
-    rng: Random,
     *,
     is_there: Callable[[NodeAddress], bool] = answers,
 ) -> FetchRequest:
@@ -60,7 +59,7 @@ def fetch_request(
     _check_consistent(flags)
     url = parse_url(flags.url)
     target = _target(flags.output or file_name_of(url))
-    nodes = in_weighted_order(chosen.nodes, rng)
+    nodes = by_weight(chosen.nodes)
     if not nodes and flags.pattern != "source" and (flags.notbs or is_there(LOCAL_NODE)):
         nodes = (LOCAL_NODE,)
 
@@ -101,7 +100,6 @@ def fetch_request(
 def batch_requests(
     flags: FetchFlags,
     chosen: DfgetChoice,
-    rng: Random,
     *,
     is_there: Callable[[NodeAddress], bool] = answers,
 ) -> tuple[FetchRequest, ...]:
@@ -117,7 +115,7 @@ def batch_requests(
     if (twice := same_target(targets)) is not None:
         raise ConfigError(f"{flags.urls} names {twice} twice: give each URL a file of its own")
     one = replace(flags, url=wishes[0].url, output=str(targets[0]))
-    request = fetch_request(one, chosen, rng, is_there=is_there)
+    request = fetch_request(one, chosen, is_there=is_there)
     # What tells one process' downloads apart is a time; no two here have the same.
     signs = [sign(os.getpid(), time.time() + 0.001 * number) for number in range(len(wishes))]
     return tuple(
@@ -128,17 +126,13 @@ def batch_requests(
     )
 
 
-def in_weighted_order(nodes: Sequence[WeightedNode], rng: Random) -> tuple[NodeAddress, ...]:
-    """Return each supernode once, in random order, the heavier ones more often in front.
-
-    This spreads the hosts of a fleet over its supernodes in proportion to the weights.
-    """
+def by_weight(nodes: Sequence[WeightedNode]) -> tuple[NodeAddress, ...]:
+    """Return each supernode as often as its weight says, as ``engine.ring`` takes them."""
     weights: dict[NodeAddress, int] = {}
     for node in nodes:
         weights[node.address] = weights.get(node.address, 0) + node.weight
-    # Efraimidis and Spirakis: the largest of u ** (1 / w) is a draw in proportion to w.
-    draws = {address: rng.random() ** (1 / weight) for address, weight in weights.items()}
-    return tuple(sorted(draws, key=lambda address: draws[address], reverse=True))
+    unit = gcd(*weights.values())
+    return tuple([node for node, weight in weights.items() for _ in range(weight // unit)])
 
 
 def peer_server_config(flags: ServerFlags) -> PeerServerConfig:

@@ -185,10 +185,11 @@ class NativeClient(SwarmClient):
             self._holdings.drop(piece)
             out.append(DropPiece(piece))
         began = False
-        for run in orders.runs if not self._closing else ():
-            fresh = deque([offer for offer in run if not self._is_coming(offer)])
-            self._leave_to_another(fresh)
-            began |= self._go_on(fresh, now, out)
+        if not self._closing:
+            runs = [[o for o in run if not self._is_coming(o)] for run in orders.runs]
+            self._leave_to_others(frozenset([offer.piece for run in runs for offer in run]))
+            for run in runs:
+                began |= self._go_on(deque(run), now, out)
         self._pace(now, self._said_at, began or said.number < self._number)
 
     def _is_coming(self, offer: PieceOffer) -> bool:
@@ -198,9 +199,8 @@ class NativeClient(SwarmClient):
             return True
         return any(offer in queued for queued in self._runs.values())
 
-    def _leave_to_another(self, run: deque[PieceOffer]) -> None:
+    def _leave_to_others(self, pieces: frozenset[PieceIndex]) -> None:
         """What is ordered now is taken out of the runs in which it has not been its turn yet."""
-        pieces = frozenset([offer.piece for offer in run])
         for fetch, queued in self._runs.items():
             if any(offer.piece in pieces for offer in queued):
                 self._runs[fetch] = deque([o for o in queued if o.piece not in pieces])

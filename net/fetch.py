@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import socket
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -20,6 +21,7 @@ import trio
 from ..engine.config import DownloadConfig
 from ..engine.events import Started
 from ..engine.ids import TaskId, peer_id, task_file_name, task_url
+from ..engine.ring import in_order_for
 from .drive import drive
 from .http import HttpError, HttpPool
 from .origin import OriginReader
@@ -61,12 +63,12 @@ async def fetch(
     ip = early.launch.ip if early is not None else request.ip or await _own_ip(nodes)
     name = task_file_name(_short(request.target.name), request.sign)
     async with HttpPool() as pool:
-        _log.info("do register to one of [%s]", " ".join(map(str, nodes)))
         server = None
         if nodes and request.pattern is Pattern.P2P:
             server = await _peer_server(request, ip, name, pool, early)
         config = _config(request, nodes, ip, server, name)
         task = config.task
+        _log.info("do register to one of [%s]", " ".join(map(str, config.nodes)))
         store, held = await _open_store(stores, f"{name}.service", _key(request, task))
         try:
             limit = DownloadLimit(_rate(request), server.share_rate if server else None)
@@ -96,7 +98,7 @@ def _config(
     server: PeerServerHandle | None,
     name: str,
 ) -> DownloadConfig:
-    return DownloadConfig(
+    config = DownloadConfig(
         url=request.url,
         task_url=task_url(request.url, request.dropped),
         peer=peer_id(ip, request.sign),
@@ -119,6 +121,7 @@ def _config(
         timeout_s=request.timeout_s,
         min_rate_bytes_per_s=request.min_rate_bytes_per_s,
     )
+    return replace(config, nodes=in_order_for(config.task, nodes))
 
 
 async def _run(

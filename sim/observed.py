@@ -75,10 +75,12 @@ class ObservedPeer:
 
 @dataclass(slots=True, eq=False)
 class ObservedRun:
-    """Pieces that come one after the other; ``since_s``: when the last came, or the first began."""
+    """Pieces that come one after the other: those that have come, and how many are to come."""
 
     parent: PeerId
-    since_s: float
+    begin_s: float
+    got: list[PieceIndex] = field(default_factory=list["PieceIndex"])
+    left: int = 0
 
 
 @dataclass(slots=True)
@@ -192,7 +194,7 @@ class Observer:
                 if (peer := self._known(task, name, now)) is not None:
                     self._settled(self._task(task), peer, piece, parent, result, now)
             case ReportPieceError(task, name) if request.piece is not None:
-                self._task(task).under_way.pop((name, request.piece), None)
+                _ends(self._task(task), name, request.piece, now)
             case Update(task, name):
                 self._asked[exchange] = task, name
                 if (peer := self._known(task, name, now)) is not None:
@@ -224,7 +226,7 @@ class Observer:
         _returned(peer, now)
         _has(task, peer, [(note.piece, note.parent) for note in said.held], now)
         for note in said.failed:
-            task.under_way.pop((peer.peer, note.piece), None)
+            _ends(task, peer.peer, note.piece, now)
 
     def _settled(
         self,
@@ -239,7 +241,7 @@ class Observer:
             case PullResult.SUCCESS | PullResult.SEMI_SUCCESS:
                 _has(task, peer, [(piece, parent)], now)
             case PullResult.FAILED | PullResult.INVALID:
-                task.under_way.pop((peer.peer, piece), None)
+                _ends(task, peer.peer, piece, now)
 
     # --- what was answered ---
 
@@ -294,28 +296,37 @@ def _began(task: ObservedTask, name: PeerId, run: tuple[PieceOffer, ...], now: f
     for offer in run:
         known = task.under_way.get((name, offer.piece))
         if known is None or known.parent != offer.parent:
+            _ends(task, name, offer.piece, now)
             task.under_way[name, offer.piece] = begun
+            begun.left += 1
         task.piece_size = offer.piece_size
 
 
 def _has(
     task: ObservedTask, peer: ObservedPeer, got: list[tuple[PieceIndex, PeerId]], now: float
 ) -> None:
-    """Take in pieces that are told of together: those of one run took equally long."""
-    runs: dict[ObservedRun, list[PieceIndex]] = {}
     for piece, parent in got:
         if not peer.held >> piece & 1:
             peer.held |= 1 << piece
             peer.last_piece_s = now
-        run = task.under_way.pop((peer.peer, piece), None)
+        run = task.under_way.get((peer.peer, piece))
         if run is not None and run.parent == parent:
-            runs.setdefault(run, []).append(piece)
-    for run, pieces in runs.items():
-        each_s = (now - run.since_s) / len(pieces)
-        for number, piece in enumerate(pieces):
-            begin_s = run.since_s + number * each_s
-            task.moves.append(Move(peer.peer, run.parent, piece, begin_s, begin_s + each_s))
-        run.since_s = now
+            run.got.append(piece)
+        _ends(task, peer.peer, piece, now)
+
+
+def _ends(task: ObservedTask, name: PeerId, piece: PieceIndex, now: float) -> None:
+    """A piece is under way no more.  Those of a run took equally long, as far as one can tell."""
+    run = task.under_way.pop((name, piece), None)
+    if run is None:
+        return
+    run.left -= 1
+    if run.left or not run.got:
+        return
+    each_s = (now - run.begin_s) / len(run.got)
+    for number, came in enumerate(run.got):
+        begin_s = run.begin_s + number * each_s
+        task.moves.append(Move(name, run.parent, came, begin_s, begin_s + each_s))
 
 
 def _learn_length(task: ObservedTask, length: int) -> None:

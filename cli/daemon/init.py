@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from random import Random
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -62,7 +61,7 @@ def init_engine(flags: InitFlags) -> Iterator[str]:
 def _wanted(flags: InitFlags) -> Wanted:
     plain = DaemonFlags(config=flags.config)
     chosen = daemon_choice(plain, os.environ)
-    settings = daemon_settings(plain, chosen, Random(0), is_there=lambda _: False).settings
+    settings = daemon_settings(plain, chosen, is_there=lambda _: False).settings
     url = _url(settings)
     if flags.mode == "proxy":
         authority = _authority(settings)

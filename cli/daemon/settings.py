@@ -20,7 +20,7 @@ from ...net.dfdaemon.settings import (
     ProxyRule,
 )
 from ..config_file import choice
-from ..settings import LOCAL_NODE, absolute, answers, in_weighted_order
+from ..settings import LOCAL_NODE, absolute, answers, by_weight
 from ..status import ExitError, ExitStatus
 from .dfget_flags import Meant, meant
 from .keys import DAEMON_KEYS
@@ -29,7 +29,6 @@ from .values import CodedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from random import Random
 
     from ...engine.effects import NodeAddress
     from ..values import WeightedNode
@@ -97,7 +96,6 @@ def daemon_choice(
 def daemon_settings(
     flags: DaemonFlags,
     chosen: DaemonChoice,
-    rng: Random,
     *,
     is_there: Callable[[NodeAddress], bool] = answers,
 ) -> Told:
@@ -105,7 +103,7 @@ def daemon_settings(
     home = _work_home(chosen.work_home)
     flagged = Meant() if chosen.dfpath else meant(chosen.dfget_flags)
     named = chosen.nodes or chosen.older.get("node", ()) or flagged.nodes
-    nodes = in_weighted_order(named, rng)
+    nodes = by_weight(named)
     settings = DaemonSettings(
         work_home=home,
         local_repo=_local_repo(chosen.local_repo, home),

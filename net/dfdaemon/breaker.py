@@ -17,25 +17,25 @@ _log = logging.getLogger(__name__)
 
 
 class Breaker:
-    """The supernodes of a daemon, and who of them is thought dead.
+    """The supernodes of a daemon, each as often as its weight, and who of them is thought dead.
 
     No request waits for a dead one: a task of its own looks whether it is back, at growing
     intervals.
     """
 
     def __init__(self, nodes: tuple[NodeAddress, ...]) -> None:
-        self._nodes = tuple(dict.fromkeys(nodes))
+        self._nodes = nodes
         self._dead: dict[NodeAddress, None] = {}
         self._died = trio.Event()
 
     @property
     def alive(self) -> tuple[NodeAddress, ...]:
-        """The supernodes to ask, in order."""
+        """The supernodes to ask."""
         return tuple([node for node in self._nodes if node not in self._dead])
 
     @property
     def nodes(self) -> tuple[NodeAddress, ...]:
-        """All supernodes, each once."""
+        """All supernodes."""
         return self._nodes
 
     def heard(self, node: NodeAddress, answered: bool) -> None:
@@ -49,7 +49,7 @@ class Breaker:
 
     async def run(self) -> None:
         """Find out who is dead now, and who of the dead is back, until cancelled."""
-        await self._look_at(self._nodes)
+        await self._look_at(tuple(dict.fromkeys(self._nodes)))
         while True:
             await self._died.wait()
             self._died = trio.Event()

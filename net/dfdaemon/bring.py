@@ -16,6 +16,7 @@ from ...engine.effects import BackSourceReason, FailCode, Milestone
 from ...engine.events import HeldPiece, Started, Wanted
 from ...engine.ids import task_url
 from ...engine.piece import PieceSizePolicy
+from ...engine.ring import in_order_for
 from ..drive import drive
 from ..origin import shown_url
 from ..performer import Means
@@ -173,7 +174,7 @@ class Bringing:
             url=request.url,
             task_url=task_url(request.url, kit.dropped),
             peer=blob.label.peer,
-            nodes=nodes,
+            nodes=in_order_for(blob.task, nodes),
             ip=peers.ip,
             port=peers.port,
             path=peers.path_of(blob.name),

@@ -181,8 +181,9 @@ class DaemonSettings:
     order, ``registry_mirror`` if none is meant.  A ``?ns=`` that nothing lists names its registry
     itself (``https://<ns>``) if ``ns_upstreams``; ``docker.io`` is ``registry_mirror``.
     ``dynamic`` takes the upstream from ``X-Dragonfly-Registry``.  ``whitelist`` and ``basic_auth``
-    do nothing while empty.  ``supernodes`` are in the order in which to ask; ``rate_bytes_per_s``
-    0: no limit.  ``dropped`` names query parameters that are no part of a content's identity.
+    do nothing while empty.  ``supernodes`` are named as often as their weight says;
+    ``rate_bytes_per_s`` 0: no limit.  ``dropped`` names query parameters that are no part of a
+    content's identity.
     ``dfpath`` is a dfget to run, with ``dfget_flags``, instead of downloading in this process.
     """
 

@@ -102,4 +102,7 @@ class Fetches(Checker):
         fetch = self._open.get(node, {}).pop(number, None)
         if fetch is not None:
             del self._from[fetch.parent][fetch]
-            self.ended_now.append((fetch, size))
+            if fetch in self.began:
+                self.began.remove(fetch)  # nothing of it ever moved
+            else:
+                self.ended_now.append((fetch, size))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +59,7 @@ def told(
     file.write_text(text)
     flags = DFDAEMON.parse(["--config", str(file), *arguments])
     chosen = daemon_choice(flags, environ or {})
-    return daemon_settings(flags, chosen, random.Random(1), is_there=lambda _: False)
+    return daemon_settings(flags, chosen, is_there=lambda _: False)
 
 
 def settings(*arguments: str, text: str = "", folder: Path, **environ: str) -> DaemonSettings:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import random
 import re
 import socket
 from dataclasses import replace
@@ -14,8 +13,8 @@ from damselfly.cli.config_keys import DFGET_KEYS, SUPERNODE_KEYS
 from damselfly.cli.options import DFGET, DFGET_SERVER, SUPERNODE
 from damselfly.cli.settings import (
     answers,
+    by_weight,
     fetch_request,
-    in_weighted_order,
     peer_server_config,
     supernode_file,
     supernode_settings,
@@ -55,7 +54,7 @@ def resolved(
 ) -> FetchRequest:
     flags = DFGET.parse(["-u", URL, *arguments])
     chosen = dfget_choice(flags, environ or {}, [file])
-    return fetch_request(flags, chosen, random.Random(1), is_there=lambda _: is_there)
+    return fetch_request(flags, chosen, is_there=lambda _: is_there)
 
 
 def supernode(
@@ -242,7 +241,8 @@ def test_flag_over_file_over_default(tmp_path: Path) -> None:
         f"workHome: {tmp_path}/work\nclientQueueSize: 3\n"
     )
     by_file = resolved(file=file)
-    assert sorted(by_file.nodes) == [NodeAddress("10.0.0.1"), NodeAddress("10.0.0.2", 9000)]
+    two = NodeAddress("10.0.0.2", 9000)
+    assert sorted(by_file.nodes) == [NodeAddress("10.0.0.1"), two, two]
     assert by_file.local_limit_bytes_per_s == 5 << 20
     assert by_file.total_limit_bytes_per_s == 100
     assert by_file.home == tmp_path / "work"
@@ -288,13 +288,11 @@ def test_a_file_that_makes_no_sense(tmp_path: Path, text: str, expected: str) ->
     assert "\n" not in str(caught.value)
 
 
-def test_weights_decide_who_is_asked_first() -> None:
+def test_supernodes_are_named_as_often_as_they_weigh() -> None:
     light, heavy = NodeAddress("light"), NodeAddress("heavy")
-    nodes = [WeightedNode(light), WeightedNode(heavy, 2), WeightedNode(heavy, 1)]
-    rng = random.Random(7)
-    orders = [in_weighted_order(nodes, rng) for _ in range(4000)]
-    assert all(sorted(order) == [heavy, light] for order in orders)
-    assert sum(order[0] == heavy for order in orders) / 4000 == pytest.approx(0.75, abs=0.03)
+    nodes = [WeightedNode(light, 4), WeightedNode(heavy, 8), WeightedNode(heavy, 4)]
+    assert sorted(by_weight(nodes), key=str) == [heavy, heavy, heavy, light]
+    assert by_weight([]) == ()
 
 
 # --- dfget server ---------------------------------------------------------------------------------
@@ -455,7 +453,7 @@ def test_the_environment_stands_between_flag_and_file(tmp_path: Path) -> None:
     environ = {"DFGET_LOCAL_LIMIT": "1M", "DFGET_NODES": "b,c=2", "DFGET_MIN_RATE": ""}
     request = resolved(file=file, environ=environ)
     assert request.local_limit_bytes_per_s == 1 << 20
-    assert sorted(request.nodes) == [NodeAddress("b"), NodeAddress("c")]
+    assert sorted(request.nodes) == [NodeAddress("b"), NodeAddress("c"), NodeAddress("c")]
     assert (request.min_rate_bytes_per_s, request.total_limit_bytes_per_s) == (2, 3)
     request = resolved("-s", "0", "-n", "d", "--minrate", "7", file=file, environ=environ)
     assert (request.local_limit_bytes_per_s, request.min_rate_bytes_per_s) == (0, 7)

@@ -7,7 +7,6 @@ import re
 import tempfile
 from functools import cache
 from pathlib import Path
-from random import Random
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from damselfly.cli.config_file import dfget_choice
@@ -82,7 +81,7 @@ def _ours(given: _Given) -> tuple[list[str], int, int]:
             if text:
                 path.write_text(text)
         chosen = dfget_choice(flags, {}, (yml, conf))
-    request = fetch_request(flags, chosen, Random(1), is_there=lambda _: True)
+    request = fetch_request(flags, chosen, is_there=lambda _: True)
     nodes = sorted({str(node) for node in request.nodes})
     return nodes, request.local_limit_bytes_per_s, request.total_limit_bytes_per_s
 

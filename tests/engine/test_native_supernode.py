@@ -139,7 +139,7 @@ def test_an_update_that_was_overtaken_counts_but_is_not_held() -> None:
 
 
 def test_a_run_comes_from_one_parent_and_takes_one_slot() -> None:
-    node = Native(run_share=1, up_slots=1)
+    node = Native(run_share=1, up_slots=1, run_bytes=64 << 20)
     node.warm_native(8, "a", "b", "c")
     for number in range(8):
         node.update(0.1, "a", number)

@@ -41,7 +41,7 @@ def test_a_belief_may_last_until_messages_are_through() -> None:
     bench.beliefs = [BELIEF]
     at(bench, 10.0)
     with bench.objects("Accounts", r"a fetches piece 0 from b, which it has not .* 10\.000 s"):
-        at(bench, 16.5)
+        at(bench, 16.9)
 
 
 def test_where_no_message_is_lost_it_may_not_last_so_long() -> None:
@@ -49,9 +49,9 @@ def test_where_no_message_is_lost_it_may_not_last_so_long() -> None:
     bench.joins("a", "b")
     bench.beliefs = [BELIEF]
     at(bench, 1.0)
-    at(bench, 3.65)
+    at(bench, 3.9)
     with bench.objects("Accounts", r"which it has not done since 1\.000 s"):
-        at(bench, 3.85)
+        at(bench, 4.1)
 
 
 @pytest.mark.parametrize("dead", [True, False])
@@ -88,7 +88,7 @@ def test_what_is_under_way_must_be_known() -> None:
     bench = forgotten()
     at(bench, 1.0)
     with bench.objects("Accounts", r"no supernode has known since 1\.000 s that a fetches piece 0"):
-        at(bench, 7.5)
+        at(bench, 7.9)
 
 
 @pytest.mark.parametrize("how", ["dropped", "registered", "parent", "died", "forgot", "trouble"])

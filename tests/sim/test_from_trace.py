@@ -58,8 +58,9 @@ def rebuilt_of(scenario: Scenario, folder: Path, patch: pytest.MonkeyPatch) -> t
     return report, rebuild(observer, choose(observer), recording.config)
 
 
+@pytest.mark.parametrize(("v1_peers", "tolerance"), [(1.0, 0.05), (0.0, 0.1)])
 def test_arrivals_speeds_and_departures_come_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    v1_peers: float, tolerance: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scenario = Scenario(
         peers=24,
@@ -72,6 +73,7 @@ def test_arrivals_speeds_and_departures_come_back(
         arrivals_s=tuple(0.05 * n for n in range(24)),
         linger_s=0.3,
         latency_s=0.002,
+        v1_peers=v1_peers,
     )
     report, found = rebuilt_of(scenario, tmp_path, monkeypatch)
     again: Scenario = found.scenario
@@ -82,7 +84,8 @@ def test_arrivals_speeds_and_departures_come_back(
     assert again.linger_s == pytest.approx(0.3, abs=0.1)
     assert again.origin_bytes_per_s == pytest.approx(5e7, rel=0.05)
     assert again.supernode_bytes_per_s == pytest.approx(1e8, rel=0.25)
-    assert again.ups == pytest.approx(scenario.ups, rel=0.05)
+    # Of a run one hears now and then, not at each piece.
+    assert again.ups == pytest.approx(scenario.ups, rel=tolerance)
     # All uplinks together do not fill the downlinks, which therefore look slower than they are.
     assert all(1.8e7 < down < 3.1e7 for down in again.downs)
     assert found.notes == ()
