@@ -65,10 +65,11 @@ def _spread(
             except TimeoutError:
                 # One run may well take longer, as long as there is someone to make it.
                 _await_workers(client, address)
-            done = [future for future in pending if future.done()]
-            pending = [future for future in pending if not future.done()]
-            for future in done:
-                yield future.result()
+            looked_at = [(future, future.done()) for future in pending]  # each once: they go on
+            pending = [future for future, is_done in looked_at if not is_done]
+            for future, is_done in looked_at:
+                if is_done:
+                    yield future.result()
     finally:
         client.cancel(pending)
 

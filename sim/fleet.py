@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from ..engine.config import DownloadConfig
 from ..engine.effects import NodeAddress
 from ..engine.ids import peer_id, sign, task_file_name, task_id
 from ..engine.piece import PieceSizePolicy
+from ..engine.ring import in_order_for
 from .host import Content, Host, Replica
 from .machine import Machine
 from .peer import Peer
@@ -141,14 +141,13 @@ class Fleet:
 
     def _nodes(self, file: int) -> tuple[NodeAddress, ...]:
         """Return the supernodes in the order in which a download tries them."""
-        nodes = list(self._addresses)
         match self._scenario.supernode_choice:
             case SupernodeChoice.HASH:
-                task = self._tasks[file]
-                nodes.sort(key=lambda node: sha256(f"{task} {node.host}".encode()).digest())
+                return in_order_for(self._tasks[file], self._addresses)
             case SupernodeChoice.SPREAD:
+                nodes = list(self._addresses)
                 self._spread.shuffle(nodes)
-        return tuple(nodes)
+                return tuple(nodes)
 
 
 def _url(number: int) -> str:
