@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from .piece import Digest
     from .swarm_client import Verdict
 
+_LAST_TRIES: Final = 3
+"""So often in a row is said what is left to say when the download is over."""
 _OPEN_AT_ONCE: Final = 2
 """One that is held, and one that takes its place."""
 
@@ -92,6 +94,9 @@ class NativeClient(SwarmClient):
                 self._to_tell.setdefault(note.piece, note)
             self._failures_to_tell += said.failed
             self._pull_failures += 1
+            if self._closing and self._pull_failures >= _LAST_TRIES:
+                self._to_tell.clear()
+                self._failures_to_tell.clear()
             if self._pull_failures > 1:
                 return NodeLost(f"{self._node}: {reason}", silent=True)
         return None

@@ -32,8 +32,10 @@ _CERTAIN: Final = 2
 _CLEARLY: Final = 1.25
 _HARDLY: Final = 1.03
 _MIXED, _ALIKE = 0.10, 0.05
-_WHERE_MIXED: Final = 1.5
-"""So many times the slots, up, and down as many more again."""
+_COARSE, _FINE = 1.5, 2.0
+"""So many times the upload slots where uplinks differ; more if there are many pieces."""
+_MANY_PIECES: Final = 100
+_DOWN_PER_UP: Final = 1.5
 _LAPS: Final = 3.0
 """A piece that takes so many times what is usual is late."""
 
@@ -98,14 +100,15 @@ class Meter:
 class Speeds:
     """What is usual among the members of one swarm, and how many slots a link deserves.
 
-    Where uplinks differ (``is_mixed``) everybody has half as many slots more: a finer grain evens
-    out what rounding to whole slots leaves.
+    Where uplinks differ (``is_mixed``) everybody has more slots: a finer grain evens out what
+    rounding to whole slots leaves.  The fewer ``pieces`` there are, the dearer that is.
     """
 
     def __init__(self, up_slots: int, down_slots: int, *, grain: bool, hopeless: bool) -> None:
         self._up_slots, self._least_down_slots = up_slots, down_slots
         self._grain, self._leaves_out = grain, hopeless
         self._samples, self._survey_at = 0, _FEW
+        self.pieces = 0
         self.usual_bytes_per_s = 0.0
         """The median uplink; 0 until a few have been seen."""
         self.is_mixed = False
@@ -151,7 +154,7 @@ class Speeds:
         self.down_slots = self._least_down_slots
         if self.is_mixed:
             slots = [member.up_slots * member.serves for member in members]
-            wanted = int(_WHERE_MIXED * sum(slots) / max(1, len(slots)))
+            wanted = int(_DOWN_PER_UP * sum(slots) / max(1, len(slots)))
             self.down_slots = min(max(most, self.down_slots), max(wanted, self.down_slots))
 
     def steps(self, member: Member) -> int:
@@ -165,7 +168,10 @@ class Speeds:
 
     def slots(self, steps: int) -> int:
         """Return how many pieces an uplink that is so much slower than usual sends at once."""
-        return _slots(_WHERE_MIXED * self._up_slots if self.is_mixed else self._up_slots, steps)
+        usual: float = self._up_slots
+        if self.is_mixed:
+            usual *= _FINE if self.pieces >= _MANY_PIECES else _COARSE
+        return _slots(usual, steps)
 
     def is_hopeless(self, steps: int) -> bool:
         """Tell whether whoever takes from such an uplink waits longer than it is worth."""
@@ -180,7 +186,7 @@ class Speeds:
 
 def most_up_slots(up_slots: int) -> int:
     """Return how many slots the fastest uplink has where a usual one has ``up_slots``."""
-    return _slots(_WHERE_MIXED * up_slots, FASTEST)
+    return _slots(_FINE * up_slots, FASTEST)
 
 
 def _slots(usual: float, steps: int) -> int:

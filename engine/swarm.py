@@ -119,6 +119,7 @@ class Swarm:
     def know_all(self, layout: PieceLayout) -> None:
         """The file is cut so: how many pieces there are is known now."""
         self.all_pieces, self._layout = (1 << layout.count) - 1, layout
+        self.speeds.pieces = layout.count
         self._content_size, self._last = layout.content_size, PieceIndex(layout.count - 1)
         growing = [member for member in self.by_peer.values() if not self.is_complete(member)]
         self.growing = len(growing)

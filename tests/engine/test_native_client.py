@@ -177,3 +177,16 @@ def test_the_supernode_says_that_all_is_there() -> None:
     it.reply(1.2, Update, TaskCompleted("", 0))
     assert not only(CancelFetch, effects)
     assert not only(FetchPiece, effects)
+
+
+def test_the_last_word_to_a_dead_supernode_is_said_three_times() -> None:
+    it = Native(NODE)
+    it.start(1)
+    it.ordered(0.1, (offer(0),))
+    it.fetched(0.2, 0)
+    tries = 0
+    while it.asked(Update):
+        tries += 1
+        it.fail(0.2 + tries, Update)
+        assert tries < 10
+    assert tries >= 3

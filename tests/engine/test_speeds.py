@@ -164,5 +164,5 @@ def test_patience() -> None:
 
 
 def test_the_most_slots_bound_those_of_the_fastest() -> None:
-    assert most_up_slots(2) == 12
+    assert most_up_slots(2) == 16
     assert most_up_slots(1000) == most_up_slots(2000)
