@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections import deque
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
     from .racing import Run
     from .results import Result
 
+V1_FORM: Final = "damselfly, v1 form"
 LIBTORRENT: Final = "BitTorrent (libtorrent)"
 ARIA2: Final = "BitTorrent (aria2)"
 CURL: Final = "curl from an unlimited nginx, sha256sum"
 _PROGRAMS: Final[Mapping[str, Callable[[Sequence[TestHost], Path, Path], Run]]] = {
     OURS: swarms.damselfly,
+    V1_FORM: partial(swarms.damselfly, flags=("--protocol", "v1")),
     LIBTORRENT: torrents.libtorrent,
     ARIA2: torrents.aria2,
     CURL: swarms.curl,

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parent.parent
 PYTHON: Final = (sys.executable, "-P", "-m")
 ENVIRONMENT: Final = {
-    name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")
+    name: value
+    for name, value in os.environ.items()
+    if not name.lower().endswith("_proxy") and name != "PYTHONDONTWRITEBYTECODE"
 }
-"""For child processes: loopback is not reached through a proxy."""
+"""For child processes: loopback is not reached through a proxy, and what is compiled is kept."""
 _HOST: Final = "127.0.0.1"
 _READY_TIMEOUT_S: Final = 20.0
 _END_TIMEOUT_S: Final = 5.0
