@@ -7,8 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from ..engine.config import DownloadConfig
-from ..engine.effects import NodeAddress
-from ..engine.ids import peer_id, sign, task_file_name, task_id
+from ..engine.ids import NodeAddress, peer_id, sign, task_file_name, task_id
 from ..engine.piece import PieceSizePolicy
 from .host import Content, Host, Replica
 from .machine import Machine

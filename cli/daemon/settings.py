@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from random import Random
 
-    from ...engine.effects import NodeAddress
+    from ...engine.ids import NodeAddress
     from ..values import WeightedNode
     from .options import DaemonFlags
 
