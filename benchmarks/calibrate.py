@@ -24,7 +24,6 @@ from damselfly.engine.effects import FetchPiece
 from damselfly.engine.events import PieceFetched
 from damselfly.engine.ids import FetchId, PeerId, PieceIndex
 from damselfly.engine.messages import (
-    DigestForm,
     PieceOffer,
     PiecesOffered,
     PullPieces,
@@ -34,7 +33,7 @@ from damselfly.engine.messages import (
     Registered,
     ReportPiece,
 )
-from damselfly.engine.piece import MIB, WRAP_BYTES, PieceLayout
+from damselfly.engine.piece import MIB, WRAP_BYTES, DigestForm, PieceLayout
 from damselfly.engine.wire.v1 import decode_reply, encode_request
 from damselfly.net.downloader import fetch_piece
 from damselfly.net.http import HttpPool

@@ -20,7 +20,6 @@ from typing import Final, TypeAlias
 from damselfly.engine.ids import PeerId, TaskId
 from damselfly.engine.messages import (
     Code,
-    DigestForm,
     PiecesOffered,
     PullPieces,
     PullResult,
@@ -33,6 +32,7 @@ from damselfly.engine.messages import (
     V1Reply,
     V1Request,
 )
+from damselfly.engine.piece import DigestForm
 from damselfly.engine.wire.v1 import decode_reply, encode_request
 
 Script: TypeAlias = Generator[bytes, bytes, None]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from ..engine.effects import FailCode
 from ..engine.errors import ConfigError
+from ..engine.outcomes import FailCode
 from ..net.fetch import fetch
 from ..net.request import PrepareError
 from .interrupt import until_signal
@@ -24,7 +24,7 @@ from .status import ExitStatus, Stopped
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ..engine.effects import Milestone
+    from ..engine.outcomes import Milestone
     from ..net.request import FetchRequest, Outcome, Progress
     from .progress import Reporter
 

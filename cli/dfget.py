@@ -13,9 +13,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..engine.effects import FailCode
 from ..engine.errors import ConfigError
 from ..engine.ids import sign
+from ..engine.outcomes import FailCode
 from .command import command_named, unknown_command
 from .options import DFGET, DFGET_COMMANDS, DFGET_SERVER, DFGET_VERSION
 from .quick import no_collections

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..engine.effects import BackSourceReason, FailCode
+from ..engine.outcomes import BackSourceReason, FailCode
 from ..engine.prospects import FORBIDDEN
 from .status import ExitStatus
 

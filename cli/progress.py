@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 import trio
 
-from ..engine.effects import FailCode, Milestone
+from ..engine.outcomes import FailCode, Milestone
 from ..engine.redact import Redactor
 from ..net.request import Outcome, Pattern, Progress, Watcher
 from .values import version

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..engine.config import SupernodeConfig
-from ..engine.effects import NodeAddress
 from ..engine.errors import ConfigError
-from ..engine.ids import sign
+from ..engine.ids import NodeAddress, sign
 from .config_file import SUPERNODE_FILE
 from .options import PATTERNS
 from .status import ExitError, ExitStatus

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ..engine.effects import NodeAddress
 from ..engine.errors import ConfigError
+from ..engine.ids import NodeAddress
 from ..net.version import VERSION
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from .cdn import CdnPhase
 from .ids import cdn_peer_id
-from .messages import Code, DigestForm, Orders, PieceOffer, PiecesOffered, Refused, TaskCompleted
+from .messages import Code, Orders, PieceOffer, PiecesOffered, Refused, TaskCompleted
+from .piece import DigestForm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -21,8 +21,7 @@ from .events import (
     OriginPieceStored,
 )
 from .ids import PieceIndex
-from .messages import DigestForm
-from .piece import UNKNOWN_LENGTH, PieceLayout
+from .piece import UNKNOWN_LENGTH, DigestForm, PieceLayout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,8 +12,7 @@ from .piece import PieceSizePolicy
 from .rules import MOST_DOWN_SLOTS, check_policy
 
 if TYPE_CHECKING:
-    from .effects import NodeAddress
-    from .ids import PeerId, TaskId
+    from .ids import NodeAddress, PeerId, TaskId
 
 
 class CdnPattern(Enum):

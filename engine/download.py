@@ -11,17 +11,7 @@ from itertools import count
 from math import inf
 from typing import TYPE_CHECKING, Final, assert_never
 
-from .effects import (
-    BackSourceReason,
-    DownloadEffect,
-    FailCode,
-    Finish,
-    LayOut,
-    Milestone,
-    Publish,
-    Send,
-    Tell,
-)
+from .effects import DownloadEffect, Finish, LayOut, Publish, Send, Tell
 from .errors import LocalProtocolError
 from .events import (
     ExchangeFailed,
@@ -43,6 +33,7 @@ from .ids import ExchangeId, TaskId
 from .introductions import metrics_of, registration_of
 from .messages import Code, Refused, Registered
 from .native_client import NativeClient
+from .outcomes import BackSourceReason, FailCode, Milestone
 from .prospects import FORBIDDEN, doom_of, reason_without_nodes
 from .source import SourceReader
 from .swarm_client import AllHeld, HostFailed, NodeLost, SwarmClient
@@ -52,8 +43,8 @@ if TYPE_CHECKING:
     from random import Random
 
     from .config import DownloadConfig
-    from .effects import NodeAddress
     from .events import DownloadEvent, OriginEvent
+    from .ids import NodeAddress
     from .messages import Reply
     from .piece import PieceLayout
     from .swarm_client import Verdict

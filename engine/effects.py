@@ -5,29 +5,18 @@ Each effect's outcome comes back as an event, or is not needed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum, IntEnum, auto
 from typing import TYPE_CHECKING, TypeAlias
 
+from msgspec import Struct
+
 if TYPE_CHECKING:
-    from .ids import ExchangeId, FetchId, PeerId, PieceIndex, TaskId
+    from .ids import ExchangeId, FetchId, NodeAddress, PeerId, PieceIndex, TaskId
     from .messages import PieceOffer, Reply, Request
+    from .outcomes import FailCode, Milestone
     from .piece import Digest, PieceSizePolicy
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class NodeAddress:
-    """Where a supernode's control port listens."""
-
-    host: str
-    port: int = 8002
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class ReadOrigin:
+class ReadOrigin(Struct, frozen=True):
     """Read bytes ``first_byte`` to ``last_byte`` (``None``: the end) of ``url``, cut into pieces.
 
     ``first_byte`` is the start of a piece.  ``piece_size`` is a wrapped size, or the policy that
@@ -55,8 +44,7 @@ class ReadOrigin:
     md5: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CancelFetch:
+class CancelFetch(Struct, frozen=True):
     """Give up a ``FetchPiece``, or a read, probe or check of an origin; no event comes back."""
 
     fetch: FetchId
@@ -65,52 +53,7 @@ class CancelFetch:
 # --- a download -----------------------------------------------------------------------------------
 
 
-class Milestone(Enum):
-    """What a person watching a download wants to know."""
-
-    CONNECTED = auto()
-    """Registered with a supernode; the text is its address."""
-    MIGRATED = auto()
-    """Registered with another supernode in mid-flight; the text is its address."""
-    BACK_TO_SOURCE = auto()
-    """The rest comes from the origin; the text says why."""
-    PARENT_FAILED = auto()
-    """A piece must come from elsewhere; the text names piece, parent and cause."""
-    RESUMED = auto()
-    """Pieces of an earlier run are kept; the text counts them."""
-    ORIGIN_RETRY = auto()
-    """The origin failed and will be asked again; the text says why."""
-
-
-class FailCode(IntEnum):
-    """Result codes of dfget (protocol 8.4); the exit status is the code modulo 256."""
-
-    SUCCESS = 0
-    SERVER_FAILED = 1100
-    PREPARE_FAILED = 1101
-    USER_UNKNOWN = 1102
-    NEED_AUTH = 1103
-    DOWNLOAD_FAILED = 1104
-
-
-class BackSourceReason(IntEnum):
-    """Why a download went, or would have gone, back to the source (protocol 8.4)."""
-
-    NONE = 0
-    REGISTER_FAILED = 1
-    MD5_NOT_MATCH = 2
-    DOWNLOAD_FAILED = 3
-    NO_SPACE = 4
-    INIT_FAILED = 5
-    WRITE_FAILED = 6
-    HOST_FAILED = 7
-    NO_NODE = 8
-    SOURCE_FAILED = 10
-    USER_ASKED = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Struct, frozen=True):
     """Put ``request`` to the supernode at ``node``; no bytes for ``timeout_s``: it failed."""
 
     exchange: ExchangeId
@@ -119,8 +62,7 @@ class Send:
     timeout_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class LayOut:
+class LayOut(Struct, frozen=True):
     """Make room for a file; ``keep``: pieces already on disk fit this layout and stay.
 
     ``length`` -1: unknown.  ``plain``: its pieces are not wrapped.  No event comes back; a disk
@@ -135,8 +77,7 @@ class LayOut:
     plain: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FetchPiece:
+class FetchPiece(Struct, frozen=True):
     """Get one piece from the parent in ``offer`` onto the disk, and hash it on the way.
 
     ``size`` is the content length to expect, -1 unknown.  ``plain``: the piece is not wrapped; if
@@ -151,8 +92,7 @@ class FetchPiece:
     plain: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class KeepPiece:
+class KeepPiece(Struct, frozen=True):
     """The piece on disk is right: remember that across crashes, and serve it."""
 
     piece: PieceIndex
@@ -160,15 +100,13 @@ class KeepPiece:
     digest: Digest
 
 
-@dataclass(frozen=True, slots=True)
-class DropPiece:
+class DropPiece(Struct, frozen=True):
     """A piece thought right is not: serve it no longer."""
 
     piece: PieceIndex
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(Struct, frozen=True):
     """Verify the whole file and put it under the user's name; ``md5`` empty: pieces suffice.
 
     Comes back as ``Published`` or ``PublishFailed``.
@@ -178,16 +116,14 @@ class Publish:
     md5: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
+class Tell(Struct, frozen=True):
     """Say something to whoever watches."""
 
     milestone: Milestone
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Struct, frozen=True):
     """The download is over; the last effect of the engine.
 
     ``reason`` is 0, a ``BackSourceReason``, or one plus 1000 where going back was forbidden.
@@ -216,16 +152,14 @@ DownloadEffect: TypeAlias = (
 # --- a supernode ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """Reply to an exchange."""
 
     exchange: ExchangeId
     reply: Reply
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeOrigin:
+class ProbeOrigin(Struct, frozen=True):
     """Ask an origin for its first byte, to learn its length and whether it honours ranges.
 
     Comes back as ``OriginOpened`` or ``OriginFailed``.
@@ -239,8 +173,7 @@ class ProbeOrigin:
     root_cas: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class CheckOrigin:
+class CheckOrigin(Struct, frozen=True):
     """Ask an origin whether it still has the content with this ``validator`` (protocol 7.4).
 
     Without a validator only ``length`` is compared.  Comes back as ``OriginChecked``.
@@ -255,8 +188,7 @@ class CheckOrigin:
     root_cas: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class HashPiece:
+class HashPiece(Struct, frozen=True):
     """Compute the MD5 of a wrapped piece of the supernode's own copy; see ``PieceHashed``."""
 
     task: TaskId
@@ -264,8 +196,7 @@ class HashPiece:
     piece_size: int
 
 
-@dataclass(frozen=True, slots=True)
-class HashCopy:
+class HashCopy(Struct, frozen=True):
     """Compute the MD5 of the content of the supernode's own copy, all ``length`` bytes of it.
 
     Comes back as ``CopyHashed``.
@@ -275,31 +206,27 @@ class HashCopy:
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyPiece:
+class VerifyPiece(Struct, frozen=True):
     """Read a piece of the supernode's own copy again; comes back as ``PieceVerified``."""
 
     task: TaskId
     piece: PieceIndex
 
 
-@dataclass(frozen=True, slots=True)
-class ForgetTask:
+class ForgetTask(Struct, frozen=True):
     """This task and its peers are known no more; its files may stay as a cache."""
 
     task: TaskId
 
 
-@dataclass(frozen=True, slots=True)
-class ForgetPeer:
+class ForgetPeer(Struct, frozen=True):
     """This peer is known no more in a task that goes on."""
 
     task: TaskId
     peer: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteCopy:
+class DeleteCopy(Struct, frozen=True):
     """Remove the files of a task, which is forgotten if it was not; comes back as ``CopyDeleted``.
 
     Uploads under way end as they would have.
@@ -308,8 +235,7 @@ class DeleteCopy:
     copy_of: TaskId
 
 
-@dataclass(frozen=True, slots=True)
-class SurveyDisk:
+class SurveyDisk(Struct, frozen=True):
     """Find out how full the disk of the copies is, and, if asked to, what copies lie there.
 
     Comes back as ``DiskSurveyed``.
@@ -318,8 +244,7 @@ class SurveyDisk:
     lists_copies: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Ban:
+class Ban(Struct, frozen=True):
     """A peer is no longer offered as a parent."""
 
     task: TaskId

@@ -6,9 +6,10 @@ own: ``uploads``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, TypeAlias
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from .ids import ExchangeId, FetchId, PieceIndex, TaskId
@@ -76,8 +77,7 @@ class OriginFailure(Enum):
 # --- origin reads: a supernode's, and a peer's that goes back to the source -----------------------
 
 
-@dataclass(frozen=True, slots=True)
-class OriginOpened:
+class OriginOpened(Struct, frozen=True):
     """The head came.  ``length`` of the whole file, -1 unknown; ``ranged``: ranges are honoured.
 
     ``piece_size`` is what the pieces of this read are cut to.  ``validator`` is a strong ETag,
@@ -91,8 +91,7 @@ class OriginOpened:
     validator: str
 
 
-@dataclass(frozen=True, slots=True)
-class OriginPieceStored:
+class OriginPieceStored(Struct, frozen=True):
     """One piece of a read is on disk."""
 
     fetch: FetchId
@@ -101,8 +100,7 @@ class OriginPieceStored:
     digest: Digest
 
 
-@dataclass(frozen=True, slots=True)
-class OriginEnded:
+class OriginEnded(Struct, frozen=True):
     """The read is complete; ``length`` is that of the whole file when the read reached its end.
 
     ``md5`` is the content's (hex), if the effect asked for it and the read covered the file.
@@ -113,8 +111,7 @@ class OriginEnded:
     md5: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class OriginFailed:
+class OriginFailed(Struct, frozen=True):
     """The read ended before its time.  ``status`` is the HTTP status, 0 without one.
 
     ``needed_bytes`` is the room that the rest of the file takes, if that was found to be missing.
@@ -139,8 +136,7 @@ OriginEvent: TypeAlias = OriginOpened | OriginPieceStored | OriginEnded | Origin
 # --- a download -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class HeldPiece:
+class HeldPiece(Struct, frozen=True):
     """A piece that an earlier run left on disk and whose bytes were hashed again just now."""
 
     piece: PieceIndex
@@ -148,8 +144,7 @@ class HeldPiece:
     digest: Digest
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Struct, frozen=True):
     """The first event of a download; the rest of it is what an earlier run left, if anything."""
 
     held: tuple[HeldPiece, ...] = ()
@@ -159,24 +154,21 @@ class Started:
     plain: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Replied:
+class Replied(Struct, frozen=True):
     """A supernode answered."""
 
     exchange: ExchangeId
     reply: Reply
 
 
-@dataclass(frozen=True, slots=True)
-class ExchangeFailed:
+class ExchangeFailed(Struct, frozen=True):
     """No usable answer: no connection, no bytes in time, or bytes that make no sense."""
 
     exchange: ExchangeId
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class PieceFetched:
+class PieceFetched(Struct, frozen=True):
     """The bytes of a piece are on disk; ``digest`` is in the form of the one expected.
 
     ``size`` counts content bytes.  Without an expected digest it is a SHA-256.
@@ -187,8 +179,7 @@ class PieceFetched:
     digest: Digest
 
 
-@dataclass(frozen=True, slots=True)
-class PieceFailed:
+class PieceFailed(Struct, frozen=True):
     """A parent did not deliver."""
 
     fetch: FetchId
@@ -196,20 +187,17 @@ class PieceFailed:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """Somebody reads the file in order and waits for its byte ``offset``."""
 
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(Struct, frozen=True):
     """The file stands under the user's name, complete and verified."""
 
 
-@dataclass(frozen=True, slots=True)
-class PublishFailed:
+class PublishFailed(Struct, frozen=True):
     """The file could not be verified or put in place; nothing stands under the user's name."""
 
     reason: str
@@ -233,23 +221,20 @@ DownloadEvent: TypeAlias = (
 # --- a supernode ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Requested:
+class Requested(Struct, frozen=True):
     """A peer or an operator asks.  The answer may be held until there is something to say."""
 
     exchange: ExchangeId
     request: Request | Command
 
 
-@dataclass(frozen=True, slots=True)
-class Dropped:
+class Dropped(Struct, frozen=True):
     """The connection of an exchange that is still unanswered is gone."""
 
     exchange: ExchangeId
 
 
-@dataclass(frozen=True, slots=True)
-class PieceHashed:
+class PieceHashed(Struct, frozen=True):
     """The MD5 (hex) of a wrapped piece of the supernode's own copy."""
 
     task: TaskId
@@ -257,16 +242,14 @@ class PieceHashed:
     md5: str
 
 
-@dataclass(frozen=True, slots=True)
-class CopyHashed:
+class CopyHashed(Struct, frozen=True):
     """The MD5 (hex) of the content of the supernode's own copy, empty if it cannot be read."""
 
     task: TaskId
     md5: str
 
 
-@dataclass(frozen=True, slots=True)
-class PieceVerified:
+class PieceVerified(Struct, frozen=True):
     """A piece of the supernode's own copy was read again: its bytes are what they were, or not."""
 
     task: TaskId
@@ -286,16 +269,14 @@ class Freshness(Enum):
     """It says nothing: no connection, or no answer in time."""
 
 
-@dataclass(frozen=True, slots=True)
-class OriginChecked:
+class OriginChecked(Struct, frozen=True):
     """The outcome of a ``CheckOrigin``."""
 
     fetch: FetchId
     freshness: Freshness
 
 
-@dataclass(frozen=True, slots=True)
-class FoundCopy:
+class FoundCopy(Struct, frozen=True):
     """One copy on the disk.
 
     ``interval_s`` is the time between its last two uses, 0 for none.  ``in_use``: it is being read
@@ -310,8 +291,7 @@ class FoundCopy:
     readable: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class DiskSurveyed:
+class DiskSurveyed(Struct, frozen=True):
     """Bytes free and in all on the disk of the copies; both 0 if nobody can tell.
 
     ``copies`` are all that lie there, those of tasks in memory included; ``None``: not asked for.
@@ -322,8 +302,7 @@ class DiskSurveyed:
     copies: tuple[FoundCopy, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CopyDeleted:
+class CopyDeleted(Struct, frozen=True):
     """A ``DeleteCopy`` is over; not ``gone``: the files could not be removed, or never were."""
 
     copy_of: TaskId

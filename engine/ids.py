@@ -1,8 +1,9 @@
-"""Names of tasks and peers, and the formulas behind them (Dragonfly v1: protocol 5.1 to 5.3)."""
+"""Names of tasks, peers and supernodes, and the formulas behind them (protocol 5.1 to 5.3)."""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NewType
 
 if TYPE_CHECKING:
@@ -21,6 +22,17 @@ FetchId = NewType("FetchId", int)
 
 CDN_PREFIX: Final = "cdnnode:"
 _TASK_SALT: Final = ">I$pg-~AS~sP'rqu_`Oh&lz#9]\"=;nE%"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class NodeAddress:
+    """Where a supernode's control port listens."""
+
+    host: str
+    port: int = 8002
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
 
 
 def task_id(task_url: str, *, md5: str = "", identifier: str = "", byte_range: str = "") -> TaskId:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .effects import FailCode
-from .messages import DigestForm, Register, ReportMetrics
+from .messages import Register, ReportMetrics
+from .outcomes import FailCode
+from .piece import DigestForm
 
 if TYPE_CHECKING:
     from .config import DownloadConfig
-    from .effects import Finish, NodeAddress
-    from .ids import TaskId
+    from .effects import Finish
+    from .ids import NodeAddress, TaskId
 
 
 def registration_of(config: DownloadConfig, node: NodeAddress) -> Register:

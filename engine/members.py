@@ -9,8 +9,9 @@ from .speeds import Meter
 
 if TYPE_CHECKING:
     from .ids import ExchangeId, PeerId, PieceIndex
-    from .messages import DigestForm, PieceOffer
+    from .messages import PieceOffer
     from .order_book import OrderBook
+    from .piece import DigestForm
 
 
 @dataclass(slots=True, eq=False)

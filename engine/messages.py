@@ -7,12 +7,13 @@ exactly one reply.  Fields that Dragonfly does not know (``digest_form``, ``dige
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, TypeAlias
 
+from msgspec import Struct
+
 from .ids import NO_PEER, range_of, task_id
-from .piece import NO_DIGEST, Digest
+from .piece import NO_DIGEST, Digest, DigestForm
 
 if TYPE_CHECKING:
     from .ids import PeerId, PieceIndex, TaskId
@@ -58,15 +59,7 @@ class PullResult(IntEnum):
     SEMI_SUCCESS = 503
 
 
-class DigestForm(IntEnum):
-    """Which piece digest a peer asks for: MD5 of the wrapped piece, or SHA-256 of its content."""
-
-    MD5_WRAPPED = 0
-    SHA256 = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Register:
+class Register(Struct, frozen=True):
     """A peer wants a file.  ``port`` 0: it serves nobody.  ``headers`` are ``k:v`` lines."""
 
     raw_url: str
@@ -96,8 +89,7 @@ class Register:
         return task_id(self.task_url, identifier=identity, byte_range=byte_range)
 
 
-@dataclass(frozen=True, slots=True)
-class PullPieces:
+class PullPieces(Struct, frozen=True):
     """A peer asks for work, and may say what became of one piece got from ``parent``.
 
     ``wanted``: the peer reads the file in order and has got as far as this piece; the pieces from
@@ -114,8 +106,7 @@ class PullPieces:
     wanted: PieceIndex | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ReportPiece:
+class ReportPiece(Struct, frozen=True):
     """``peer`` holds ``piece`` on its disk, verified, and can serve it."""
 
     task: TaskId
@@ -126,8 +117,7 @@ class ReportPiece:
     digest: Digest = NO_DIGEST
 
 
-@dataclass(frozen=True, slots=True)
-class ReportPieceError:
+class ReportPieceError(Struct, frozen=True):
     """``peer`` got a bad or missing piece from ``parent``; ``kind`` as in protocol 1.6."""
 
     task: TaskId
@@ -141,16 +131,14 @@ class ReportPieceError:
     expected_md5: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LeaveTask:
+class LeaveTask(Struct, frozen=True):
     """The peer server no longer serves this download (protocol 1.5)."""
 
     task: TaskId
     peer: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class ReportMetrics:
+class ReportMetrics(Struct, frozen=True):
     """How a finished download went (protocol 1.6)."""
 
     task: TaskId
@@ -164,8 +152,7 @@ class ReportMetrics:
     call_system: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class HeldNote:
+class HeldNote(Struct, frozen=True):
     """A piece that is on the peer's disk, verified; ``digest`` if the supernode may not know it."""
 
     piece: PieceIndex
@@ -173,8 +160,7 @@ class HeldNote:
     digest: Digest = NO_DIGEST
 
 
-@dataclass(frozen=True, slots=True)
-class FailedNote:
+class FailedNote(Struct, frozen=True):
     """A piece that ``parent`` did not deliver.
 
     ``kind`` is empty, or as in protocol 1.6 for one that was wrong or not there at all.
@@ -185,8 +171,7 @@ class FailedNote:
     kind: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(Struct, frozen=True):
     """All that a peer has to say at a time, in the native protocol; held until there are orders.
 
     ``number`` counts a registration's updates from 1: of several the newest is held, and the others
@@ -215,8 +200,7 @@ Request: TypeAlias = V1Request | Update
 # --- what the REST API asks beyond that (protocol 2.2) --------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class WarmTask:
+class WarmTask(Struct, frozen=True):
     """Read a task from its origin although no peer asks; answered once all of it is here.
 
     Of ``wanted`` only what names and reads the content counts.  The answer is ``TaskCompleted``,
@@ -226,16 +210,14 @@ class WarmTask:
     wanted: Register
 
 
-@dataclass(frozen=True, slots=True)
-class DropTask:
+class DropTask(Struct, frozen=True):
     """Forget a task at once, whoever wants it; ``full``: delete its files, too."""
 
     task: TaskId
     full: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SettlePiece:
+class SettlePiece(Struct, frozen=True):
     """What became of a piece that ``peer`` was to get from ``parent``; asks for no more work."""
 
     task: TaskId
@@ -246,8 +228,7 @@ class SettlePiece:
     result: PullResult
 
 
-@dataclass(frozen=True, slots=True)
-class ReportWhole:
+class ReportWhole(Struct, frozen=True):
     """``peer`` holds every piece of the task and can serve it."""
 
     task: TaskId
@@ -257,8 +238,7 @@ class ReportWhole:
 Command: TypeAlias = WarmTask | DropTask | SettlePiece | ReportWhole
 
 
-@dataclass(frozen=True, slots=True)
-class PieceOffer:
+class PieceOffer(Struct, frozen=True):
     """Take ``piece`` from ``parent``: ``GET http://host:port/path``.
 
     ``md5`` is ``<hex>:<wrapped length>`` or empty; ``sha256`` is hex or empty.
@@ -282,8 +262,7 @@ class PieceOffer:
         return Digest(f"md5:{self.md5.partition(':')[0]}") if self.md5 else NO_DIGEST
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
+class Registered(Struct, frozen=True):
     """The task exists.  ``length`` -1: unknown.  ``validator``: the origin's ETag or date."""
 
     task: TaskId
@@ -296,8 +275,7 @@ class Registered:
     """The supernode understands ``Update``s."""
 
 
-@dataclass(frozen=True, slots=True)
-class Orders:
+class Orders(Struct, frozen=True):
     """The answer to an ``Update``: what to fetch beside what is under way.
 
     Each run is to be fetched piece by piece, all from one parent; runs side by side.  Those of
@@ -310,30 +288,26 @@ class Orders:
     pace_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class PiecesOffered:
+class PiecesOffered(Struct, frozen=True):
     """Code 601: all pieces this peer should be fetching, those under way listed again."""
 
     offers: tuple[PieceOffer, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TaskCompleted:
+class TaskCompleted(Struct, frozen=True):
     """Code 600: the peer has all.  ``md5`` of the content or empty; length of the wrapped file."""
 
     md5: str
     wrapped_length: int
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
+class Acknowledged(Struct, frozen=True):
     """A report was taken: code 200, 611 or 612."""
 
     code: Code = Code.SUCCESS
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """Anything else, 602 "wait" included."""
 
     code: Code

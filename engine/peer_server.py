@@ -15,9 +15,8 @@ from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING, Final, assert_never
 
-from .effects import NodeAddress
 from .errors import LocalProtocolError, RemoteProtocolError
-from .ids import PieceIndex
+from .ids import NodeAddress, PieceIndex
 from .lines import Lines
 from .piece import MAX_PIECE_SIZE, WRAP_BYTES
 from .served import Served, ServedPhase, ServedTrigger

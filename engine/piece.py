@@ -8,7 +8,7 @@ of a file that peers read from the origin themselves, is bytes of the file alone
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, Final, NewType
 
 from .errors import ConfigError
@@ -26,6 +26,13 @@ Digest = NewType("Digest", str)
 """``sha256:<hex>`` of a piece's content, ``md5:<hex>`` of a wrapped piece, or empty: unknown."""
 
 NO_DIGEST: Final = Digest("")
+
+
+class DigestForm(IntEnum):
+    """Which piece digest a peer asks for: MD5 of the wrapped piece, or SHA-256 of its content."""
+
+    MD5_WRAPPED = 0
+    SHA256 = 1
 
 
 class PieceSizePolicy(Enum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from .effects import BackSourceReason
+from .outcomes import BackSourceReason
 
 if TYPE_CHECKING:
     from .config import DownloadConfig

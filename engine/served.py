@@ -14,8 +14,7 @@ from .ids import NO_PEER, TaskId
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .effects import NodeAddress
-    from .ids import ExchangeId, PeerId
+    from .ids import ExchangeId, NodeAddress, PeerId
 
 _NO_TASK: Final = TaskId("")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from .effects import CancelFetch, KeepPiece, LayOut, Milestone, ReadOrigin, Tell
+from .effects import CancelFetch, KeepPiece, LayOut, ReadOrigin, Tell
 from .events import (
     OriginEnded,
     OriginFailed,
@@ -20,6 +20,7 @@ from .events import (
     OriginPieceStored,
 )
 from .ids import FetchId, TaskId
+from .outcomes import Milestone
 from .piece import UNKNOWN_LENGTH, PieceLayout
 
 if TYPE_CHECKING:

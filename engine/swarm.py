@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 from .bits import each
 from .ids import NO_PEER, PieceIndex
 from .members import Flight, Member
-from .messages import DigestForm
 from .picker import Picker
+from .piece import DigestForm
 from .recount import recount
 from .rules import MOST_DOWN_SLOTS, NO_RULES, Rules, Slots
 from .speeds import Speeds

@@ -12,22 +12,11 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from .effects import (
-    BackSourceReason,
-    CancelFetch,
-    DropPiece,
-    FetchPiece,
-    KeepPiece,
-    LayOut,
-    Milestone,
-    Send,
-    Tell,
-)
+from .effects import CancelFetch, DropPiece, FetchPiece, KeepPiece, LayOut, Send, Tell
 from .events import FetchFailure, PieceFailed, PieceFetched
 from .ids import NO_PEER, ExchangeId, FetchId, PeerId, PieceIndex, cdn_peer_id
 from .messages import (
     Code,
-    DigestForm,
     PiecesOffered,
     PullPieces,
     PullResult,
@@ -37,15 +26,17 @@ from .messages import (
     ReportPieceError,
     TaskCompleted,
 )
-from .piece import NO_DIGEST, Digest, length_of_wrapped
+from .outcomes import BackSourceReason, Milestone
+from .piece import NO_DIGEST, Digest, DigestForm, length_of_wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from random import Random
 
     from .config import DownloadConfig
-    from .effects import DownloadEffect, NodeAddress
+    from .effects import DownloadEffect
     from .holdings import Holdings
+    from .ids import NodeAddress
     from .messages import PieceOffer, Registered, Reply, Request
 
 _AT_ONCE_S: Final = 0.5

@@ -17,17 +17,9 @@ from .events import OriginEnded, OriginPieceStored
 from .ids import NO_PEER, PieceIndex, is_cdn
 from .md5s import CopyMd5s
 from .members import Member
-from .messages import (
-    Code,
-    DigestForm,
-    PullResult,
-    PullStatus,
-    Refused,
-    Registered,
-    ReportPiece,
-)
+from .messages import Code, PullResult, PullStatus, Refused, Registered, ReportPiece
 from .order_book import OrderBook
-from .piece import NO_DIGEST, Digest
+from .piece import NO_DIGEST, Digest, DigestForm
 from .policies import make_policy
 
 if TYPE_CHECKING:

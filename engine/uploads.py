@@ -7,21 +7,20 @@ Values that come from the network stay text here: the engine judges them, in v1'
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
+
+from msgspec import Struct
 
 from .errors import ConfigError
 
 if TYPE_CHECKING:
-    from .effects import NodeAddress
-    from .ids import ExchangeId, PeerId, PieceIndex, TaskId
+    from .ids import ExchangeId, NodeAddress, PeerId, PieceIndex, TaskId
 
 OCTETS: Final = "application/octet-stream"
 TEXT: Final = "text/plain; charset=utf-8"
 
 
-@dataclass(frozen=True, slots=True)
-class UploadPolicy:
+class UploadPolicy(Struct, frozen=True):
     """Settings of a ``PeerServerEngine``.
 
     ``version`` is what ``/check`` answers with; a dfget uses only a server of its own version.
@@ -61,8 +60,7 @@ class UploadPolicy:
 # --- events ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class PieceRequested:
+class PieceRequested(Struct, frozen=True):
     """``GET /peer/file/<name>``; absent headers are empty.  ``plain``: ``cdnSource: source``.
 
     ``host`` is the address of whoever asks, empty if that says nothing.
@@ -77,8 +75,7 @@ class PieceRequested:
     host: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckRequested:
+class CheckRequested(Struct, frozen=True):
     """``GET /check/<name>``: a dfget is about to download ``name`` and wants it served."""
 
     exchange: ExchangeId
@@ -87,8 +84,7 @@ class CheckRequested:
     total_limit: str
 
 
-@dataclass(frozen=True, slots=True)
-class RateRequested:
+class RateRequested(Struct, frozen=True):
     """``GET /rate/<name>``: a dfget asks how much of the host's total limit is its own."""
 
     exchange: ExchangeId
@@ -96,8 +92,7 @@ class RateRequested:
     rate: str
 
 
-@dataclass(frozen=True, slots=True)
-class ShareRequested:
+class ShareRequested(Struct, frozen=True):
     """``GET /rate/<name>`` that says what the dfget takes now, which v1 does not.
 
     Answered when it should take more or less, or after ``shares.HOLD_S``.
@@ -109,8 +104,7 @@ class ShareRequested:
     taken: str
 
 
-@dataclass(frozen=True, slots=True)
-class FinishReported:
+class FinishReported(Struct, frozen=True):
     """``GET /client/finish``: the download ended, well or not; ``node`` is its supernode."""
 
     exchange: ExchangeId
@@ -120,29 +114,25 @@ class FinishReported:
     node: str
 
 
-@dataclass(frozen=True, slots=True)
-class PingRequested:
+class PingRequested(Struct, frozen=True):
     """``GET /server/ping``."""
 
     exchange: ExchangeId
 
 
-@dataclass(frozen=True, slots=True)
-class StatsRequested:
+class StatsRequested(Struct, frozen=True):
     """``GET /server/stats``, which v1 does not have: what was uploaded so far, as JSON."""
 
     exchange: ExchangeId
 
 
-@dataclass(frozen=True, slots=True)
-class RequestDropped:
+class RequestDropped(Struct, frozen=True):
     """The client of a request has gone before there was an answer; none is due any more."""
 
     exchange: ExchangeId
 
 
-@dataclass(frozen=True, slots=True)
-class UploadEnded:
+class UploadEnded(Struct, frozen=True):
     """The answer that ``ServePiece`` asked for is over; ``bytes_sent`` of the body, head included.
 
     Comes exactly once for each ``ServePiece``, with 0 bytes if the piece could not be served.
@@ -153,8 +143,7 @@ class UploadEnded:
     complete: bool
 
 
-@dataclass(frozen=True, slots=True)
-class FoundFile:
+class FoundFile(Struct, frozen=True):
     """One download's file in the data directory.
 
     ``age_s`` counts from the last modification.  ``in_use``: a process is writing pieces to it.
@@ -167,22 +156,19 @@ class FoundFile:
     delivered: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DataSurveyed:
+class DataSurveyed(Struct, frozen=True):
     """What lies in the data directory, as ``SurveyData`` asked."""
 
     files: tuple[FoundFile, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadWithdrawn:
+class DownloadWithdrawn(Struct, frozen=True):
     """``name`` is to be served no longer; uploads under way end as they would have."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class StopRequested:
+class StopRequested(Struct, frozen=True):
     """The process is asked to end."""
 
 
@@ -208,8 +194,7 @@ PeerServerEvent: TypeAlias = (
 # --- effects --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Respond:
+class Respond(Struct, frozen=True):
     """Answer an exchange with a short text."""
 
     exchange: ExchangeId
@@ -218,8 +203,7 @@ class Respond:
     content_type: str = OCTETS
 
 
-@dataclass(frozen=True, slots=True)
-class ServePiece:
+class ServePiece(Struct, frozen=True):
     """Answer with bytes ``first`` to ``last`` of the wrapped pieces of a download's file.
 
     The driver looks at the file and answers 206, 404 (no file), 403 (may not be read) or 416
@@ -237,20 +221,17 @@ class ServePiece:
     plain: bool
 
 
-@dataclass(frozen=True, slots=True)
-class LimitUploads:
+class LimitUploads(Struct, frozen=True):
     """From now on all uploads together send no faster than this."""
 
     rate_bytes_per_s: int
 
 
-@dataclass(frozen=True, slots=True)
-class SurveyData:
+class SurveyData(Struct, frozen=True):
     """List the data directory; always comes back as ``DataSurveyed``."""
 
 
-@dataclass(frozen=True, slots=True)
-class LeaveSwarm:
+class LeaveSwarm(Struct, frozen=True):
     """Tell the supernode at ``node`` that ``peer`` is served no longer; nothing comes back."""
 
     node: NodeAddress
@@ -258,20 +239,17 @@ class LeaveSwarm:
     peer: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteDownload:
+class DeleteDownload(Struct, frozen=True):
     """Remove the file of ``name`` and what is known about its pieces; nothing comes back."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class RetireServer:
+class RetireServer(Struct, frozen=True):
     """Make this server unknown to new dfgets, so that the next one starts another."""
 
 
-@dataclass(frozen=True, slots=True)
-class CloseServer:
+class CloseServer(Struct, frozen=True):
     """End the process; the last effect of the engine."""
 
 

@@ -6,7 +6,9 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
-from . import config, effects, events, messages, piece, uploads
+from msgspec import Struct
+
+from . import config, effects, events, ids, messages, outcomes, piece, uploads
 from .config import DownloadConfig
 from .errors import ConfigError, LocalProtocolError, RemoteProtocolError
 from .messages import Register
@@ -25,9 +27,9 @@ _INT_RANGE: Final = range(-(1 << 63), 1 << 64)
 
 
 class Vocabulary:
-    """The dataclasses and enums of some modules, known by name.
+    """The structs, dataclasses and enums of some modules, known by name.
 
-    A dataclass becomes ``{"@": its name, field: value, ...}``, a member of an enum
+    A struct or dataclass becomes ``{"@": its name, field: value, ...}``, a member of an enum
     ``{"=": "Name.MEMBER"}``, a tuple a list.  Secrets are taken out on the way.
     """
 
@@ -94,6 +96,9 @@ class Vocabulary:
         assert known is None, f"two classes named {name} in the vocabulary"
         if issubclass(found, Enum):
             self._enums[name] = found
+        elif issubclass(found, Struct):
+            self._classes[name] = found
+            self._fields[found] = found.__struct_fields__
         elif is_dataclass(found):
             self._classes[name] = found
             self._fields[found] = tuple(field.name for field in fields(found))
@@ -121,5 +126,5 @@ class Vocabulary:
             raise RemoteProtocolError(f"trace: {name}: {error}") from None
 
 
-VOCABULARY: Final = Vocabulary(piece, messages, events, effects, uploads, config)
+VOCABULARY: Final = Vocabulary(ids, piece, outcomes, messages, events, effects, uploads, config)
 """All that engines are told and tell, and their settings."""

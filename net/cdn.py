@@ -29,7 +29,7 @@ from ..engine.events import (
     PieceHashed,
     PieceVerified,
 )
-from ..engine.messages import DigestForm
+from ..engine.piece import DigestForm
 from .copy import Copy
 from .disk import copy_path, delete_copy, survey
 from .fill import Fill, damaged, whole_prefix

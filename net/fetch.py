@@ -36,9 +36,9 @@ from .store import StoreDirectory
 from .version import VERSION
 
 if TYPE_CHECKING:
-    from ..engine.effects import NodeAddress, Publish
+    from ..engine.effects import Publish
     from ..engine.events import HeldPiece
-    from ..engine.ids import PeerId
+    from ..engine.ids import NodeAddress, PeerId
     from .peer_spawn import ServerStart
     from .performer import Performer
     from .request import FetchRequest, Watcher

@@ -18,8 +18,7 @@ from .peer_routes import CHECK, FINISH, PIECE, RATE, node_text
 from .peer_spawn import ServerStart
 
 if TYPE_CHECKING:
-    from ..engine.effects import NodeAddress
-    from ..engine.ids import PeerId, TaskId
+    from ..engine.ids import NodeAddress, PeerId, TaskId
     from .http import HttpPool
     from .peer_spawn import PeerLaunch
 

@@ -18,8 +18,7 @@ from ..engine.uploads import (
 )
 
 if TYPE_CHECKING:
-    from ..engine.effects import NodeAddress
-    from ..engine.ids import ExchangeId
+    from ..engine.ids import ExchangeId, NodeAddress
     from ..engine.uploads import PeerServerRequest
     from .http import HttpRequest
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from ..engine.effects import FailCode
 from ..engine.errors import ConfigError, DamselflyError
+from ..engine.outcomes import FailCode
 from .http import HttpError, HttpPool, open_listeners
 from .peer_meta import HostMeta, Registration
 from .peer_routes import PING

@@ -45,8 +45,7 @@ from .peer_routes import node_text, route
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..engine.effects import NodeAddress
-    from ..engine.ids import PeerId, TaskId
+    from ..engine.ids import NodeAddress, PeerId, TaskId
     from ..engine.uploads import UploadPolicy
     from .http import HttpRequest
 

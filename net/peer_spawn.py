@@ -23,7 +23,7 @@ from .request import Pattern
 from .version import VERSION
 
 if TYPE_CHECKING:
-    from ..engine.effects import NodeAddress
+    from ..engine.ids import NodeAddress
     from .request import FetchRequest
 
 Serve: TypeAlias = Callable[[Sequence[str]], int]

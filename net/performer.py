@@ -13,12 +13,10 @@ import trio
 from ..engine.effects import (
     CancelFetch,
     DropPiece,
-    FailCode,
     FetchPiece,
     Finish,
     KeepPiece,
     LayOut,
-    Milestone,
     Publish,
     ReadOrigin,
     Send,
@@ -27,6 +25,7 @@ from ..engine.effects import (
 from ..engine.errors import RemoteProtocolError
 from ..engine.events import ExchangeFailed, PieceFetched, Published, PublishFailed, Replied
 from ..engine.ids import TaskId, is_cdn
+from ..engine.outcomes import FailCode, Milestone
 from ..engine.wire.calls import decode_answer, encode_call
 from .downloader import fetch_piece
 from .http import HttpError
@@ -38,9 +37,9 @@ if TYPE_CHECKING:
 
     from ..engine.config import DownloadConfig
     from ..engine.download import DownloadEngine
-    from ..engine.effects import DownloadEffect, NodeAddress
+    from ..engine.effects import DownloadEffect
     from ..engine.events import DownloadEvent
-    from ..engine.ids import FetchId
+    from ..engine.ids import FetchId, NodeAddress
     from .http import HttpPool
     from .http.messages import Pace
     from .origin import OriginReader

@@ -14,7 +14,8 @@ from ..engine.errors import DamselflyError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..engine.effects import FailCode, Milestone, NodeAddress
+    from ..engine.ids import NodeAddress
+    from ..engine.outcomes import FailCode, Milestone
 
 
 class PrepareError(DamselflyError):

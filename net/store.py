@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from ..engine.errors import DamselflyError, LocalProtocolError
 from ..engine.events import HeldPiece
-from ..engine.messages import DigestForm
-from ..engine.piece import Digest, PieceLayout
+from ..engine.piece import Digest, DigestForm, PieceLayout
 from ..engine.wire.frame import TAIL, piece_head
 from .sidecar import (
     SCHEMA,

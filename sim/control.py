@@ -11,7 +11,8 @@ from .host import Queue
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..engine.effects import Answer, NodeAddress, Send
+    from ..engine.effects import Answer, Send
+    from ..engine.ids import NodeAddress
     from ..engine.messages import Reply
     from .host import Host
     from .scenario import Scenario

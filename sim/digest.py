@@ -33,7 +33,7 @@ class CallCount:
 class TraceDigest:
     """Hashes every ``(time, node, event, effects)``; the process' hash seed has no part in it.
 
-    Dataclasses are packed by msgspec as maps of their fields, at a fifth of what their ``repr``
+    Structs are packed by msgspec as maps of their fields, at a fraction of what their ``repr``
     costs.  No two events, and no two effects, have the same fields, so class names can stay out.
     """
 

@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from ..engine.config import DownloadConfig
-from ..engine.effects import NodeAddress
-from ..engine.ids import peer_id, sign, task_file_name, task_id
+from ..engine.ids import NodeAddress, peer_id, sign, task_file_name, task_id
 from ..engine.piece import PieceSizePolicy
 from ..engine.ring import in_order_for
 from .host import Content, Host, Replica

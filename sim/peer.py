@@ -8,7 +8,6 @@ from ..engine.download import DownloadEngine
 from ..engine.effects import (
     CancelFetch,
     DropPiece,
-    FailCode,
     FetchPiece,
     Finish,
     KeepPiece,
@@ -30,15 +29,16 @@ from ..engine.events import (
     PublishFailed,
     Started,
 )
+from ..engine.outcomes import FailCode
 from .node import Node
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..engine.config import DownloadConfig
-    from ..engine.effects import DownloadEffect, NodeAddress
+    from ..engine.effects import DownloadEffect
     from ..engine.events import DownloadEvent, OriginEvent
-    from ..engine.ids import FetchId
+    from ..engine.ids import FetchId, NodeAddress
     from .host import Host, Replica
     from .origin import OriginRead
     from .stage import Stage

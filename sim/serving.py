@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, assert_never
+
+from msgspec.structs import replace
 
 from ..engine.effects import Send
 from ..engine.events import FetchFailure

@@ -42,9 +42,9 @@ from .serving import FileServer
 
 if TYPE_CHECKING:
     from ..engine.config import SupernodeConfig
-    from ..engine.effects import NodeAddress, SupernodeEffect
+    from ..engine.effects import SupernodeEffect
     from ..engine.events import OriginEvent, SupernodeEvent
-    from ..engine.ids import FetchId, TaskId
+    from ..engine.ids import FetchId, NodeAddress, TaskId
     from .host import Content, Host
     from .origin import OriginRead
     from .stage import Stage

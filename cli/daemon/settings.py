@@ -30,7 +30,7 @@ from .values import CodedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ...engine.effects import NodeAddress
+    from ...engine.ids import NodeAddress
     from ..values import WeightedNode
     from .options import DaemonFlags
 

@@ -11,7 +11,8 @@ from ipaddress import ip_address
 from typing import Final, TypeAlias
 
 from ..ids import PeerId, TaskId
-from ..messages import DigestForm, Register, ReportMetrics
+from ..messages import Register, ReportMetrics
+from ..piece import DigestForm
 from .fields import MAX_INT, MAX_TEXT, Fields, form_values, json_object
 from .native import VERSION
 from .v1_paths import DIGEST_HEADER, METRICS, NATIVE_HEADER, REGISTRY, CallError

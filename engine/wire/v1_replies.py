@@ -9,7 +9,6 @@ from ..ids import PeerId, PieceIndex, TaskId
 from ..messages import (
     Acknowledged,
     Code,
-    DigestForm,
     PieceOffer,
     PiecesOffered,
     PullPieces,
@@ -20,7 +19,7 @@ from ..messages import (
     ReportPieceError,
     TaskCompleted,
 )
-from ..piece import MAX_PIECE_SIZE, UNKNOWN_LENGTH, WRAP_BYTES
+from ..piece import MAX_PIECE_SIZE, UNKNOWN_LENGTH, WRAP_BYTES, DigestForm
 from .fields import CONTROLS, MAX_INT, MAX_TEXT, Fields, go_json, json_object
 from .native import VERSION
 from .v1_requests import piece_range

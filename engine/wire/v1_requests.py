@@ -8,7 +8,6 @@ from typing import Final, assert_never
 from urllib.parse import quote
 
 from ..messages import (
-    DigestForm,
     LeaveTask,
     PullPieces,
     Register,
@@ -17,6 +16,7 @@ from ..messages import (
     ReportPieceError,
     V1Request,
 )
+from ..piece import DigestForm
 from .fields import go_json
 from .native import VERSION
 from .v1_paths import (

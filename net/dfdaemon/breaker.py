@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 if TYPE_CHECKING:
-    from ...engine.effects import NodeAddress
+    from ...engine.ids import NodeAddress
 
 _CONNECT_S: Final = 0.5
 _FIRST_PAUSE_S: Final = 1.0

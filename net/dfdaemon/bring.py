@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from ...engine.config import DownloadConfig
-from ...engine.effects import BackSourceReason, FailCode, Milestone
 from ...engine.events import HeldPiece, Started, Wanted
 from ...engine.ids import task_url
+from ...engine.outcomes import BackSourceReason, FailCode, Milestone
 from ...engine.piece import PieceSizePolicy
 from ...engine.ring import in_order_for
 from ..drive import drive

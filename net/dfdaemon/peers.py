@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from ...engine.effects import NodeAddress
-    from ...engine.ids import PeerId, TaskId
+    from ...engine.ids import NodeAddress, PeerId, TaskId
 
 _FOREVER_S: Final = 1e9
 _SURVEY_S: Final = 3600.0

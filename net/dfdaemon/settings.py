@@ -13,7 +13,7 @@ from ...engine.errors import ConfigError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ...engine.effects import NodeAddress
+    from ...engine.ids import NodeAddress
 
 DEFAULT_PORT: Final = 65001
 DEFAULT_REMOTE: Final = "https://index.docker.io"

@@ -8,13 +8,14 @@ succeeds when all of them do.  Records live in memory.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Final
 
 import trio
+from msgspec.structs import replace
 
 from ...engine.ids import NO_PEER, TaskId, range_of, task_id, task_url
 from ...engine.messages import Refused, Register, WarmTask

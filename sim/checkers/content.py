@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from ...engine.effects import (
     DropPiece,
-    FailCode,
     FetchPiece,
     Finish,
     KeepPiece,
@@ -17,6 +16,7 @@ from ...engine.effects import (
 )
 from ...engine.events import OriginPieceStored, PieceFetched, Started
 from ...engine.messages import Register
+from ...engine.outcomes import FailCode
 from ...engine.piece import PieceLayout
 from .checker import Checker, Violation
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ...engine.effects import FailCode, Finish, KeepPiece
+from ...engine.effects import Finish, KeepPiece
 from ...engine.events import OriginPieceStored, Requested, Started
 from ...engine.messages import Register
+from ...engine.outcomes import FailCode
 from .checker import Checker, Violation
 
 if TYPE_CHECKING:

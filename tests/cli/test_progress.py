@@ -11,7 +11,8 @@ import trio.testing
 
 from damselfly.cli.bars import PlainBar, TerminalBar
 from damselfly.cli.progress import LineReporter, Paced, ip_towards
-from damselfly.engine.effects import FailCode, Milestone, NodeAddress
+from damselfly.engine.ids import NodeAddress
+from damselfly.engine.outcomes import FailCode, Milestone
 from damselfly.net.request import FetchRequest, Outcome, Progress
 
 if TYPE_CHECKING:

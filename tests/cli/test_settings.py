@@ -32,8 +32,8 @@ from damselfly.cli.values import (
     parse_url,
 )
 from damselfly.engine.config import CdnPattern, SupernodeConfig
-from damselfly.engine.effects import NodeAddress
 from damselfly.engine.errors import ConfigError
+from damselfly.engine.ids import NodeAddress
 from damselfly.engine.piece import PieceSizePolicy
 from damselfly.net.pacing import Bandwidth
 from damselfly.net.request import FetchRequest, Pattern

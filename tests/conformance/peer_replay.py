@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import trio
 
-from damselfly.engine.effects import NodeAddress
-from damselfly.engine.ids import ExchangeId, PeerId, TaskId
+from damselfly.engine.ids import ExchangeId, NodeAddress, PeerId, TaskId
 from damselfly.engine.peer_server import PeerServerEngine, ServerPhase
 from damselfly.engine.uploads import (
     CheckRequested,

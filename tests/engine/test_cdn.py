@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from damselfly.engine.config import CdnPattern
 from damselfly.engine.effects import (
@@ -43,7 +43,6 @@ from damselfly.engine.ids import (
 )
 from damselfly.engine.messages import (
     Code,
-    DigestForm,
     PullResult,
     PullStatus,
     Refused,
@@ -52,7 +51,7 @@ from damselfly.engine.messages import (
     ReportPieceError,
     TaskCompleted,
 )
-from damselfly.engine.piece import MIB
+from damselfly.engine.piece import MIB, DigestForm
 
 from ..driven import one, only
 from .test_supernode import CONTENT, SIZE, TASK, URL, Supernode, wish

@@ -9,17 +9,13 @@ import pytest
 from damselfly.engine.config import DownloadConfig
 from damselfly.engine.download import LIFE, DownloadEngine, Phase, Trigger
 from damselfly.engine.effects import (
-    BackSourceReason,
     CancelFetch,
     DownloadEffect,
     DropPiece,
-    FailCode,
     FetchPiece,
     Finish,
     KeepPiece,
     LayOut,
-    Milestone,
-    NodeAddress,
     Publish,
     ReadOrigin,
     Send,
@@ -42,11 +38,10 @@ from damselfly.engine.events import (
     Started,
     Wanted,
 )
-from damselfly.engine.ids import ExchangeId, PeerId, PieceIndex, task_id
+from damselfly.engine.ids import ExchangeId, NodeAddress, PeerId, PieceIndex, task_id
 from damselfly.engine.messages import (
     Acknowledged,
     Code,
-    DigestForm,
     PieceOffer,
     PiecesOffered,
     PullPieces,
@@ -62,7 +57,8 @@ from damselfly.engine.messages import (
     Request,
     TaskCompleted,
 )
-from damselfly.engine.piece import MIB, Digest, PieceLayout
+from damselfly.engine.outcomes import BackSourceReason, FailCode, Milestone
+from damselfly.engine.piece import MIB, Digest, DigestForm, PieceLayout
 
 from ..driven import Driven, one, only
 

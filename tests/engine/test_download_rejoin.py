@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from damselfly.engine.download import Phase
-from damselfly.engine.effects import FetchPiece, LayOut, Milestone, Publish, ReadOrigin, Tell
+from damselfly.engine.effects import FetchPiece, LayOut, Publish, ReadOrigin, Tell
 from damselfly.engine.events import HeldPiece, PieceFetched, Started
 from damselfly.engine.ids import FetchId, PieceIndex, cdn_peer_id
 from damselfly.engine.messages import (
     Acknowledged,
     Code,
-    DigestForm,
     PullPieces,
     Register,
     ReportPiece,
     TaskCompleted,
 )
-from damselfly.engine.piece import MIB
+from damselfly.engine.outcomes import Milestone
+from damselfly.engine.piece import MIB, DigestForm
 
 from ..driven import one, only
 from .test_download import CONTENT, NODE, SPARE, TASK, URL, Download, digest, offer

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from damselfly.engine import served
-from damselfly.engine.effects import NodeAddress
 from damselfly.engine.errors import ConfigError, LocalProtocolError
-from damselfly.engine.ids import ExchangeId, PeerId, PieceIndex, TaskId
+from damselfly.engine.ids import ExchangeId, NodeAddress, PeerId, PieceIndex, TaskId
 from damselfly.engine.peer_server import (
     LIFE,
     PeerServerEngine,

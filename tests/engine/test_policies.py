@@ -10,8 +10,8 @@ from damselfly.engine.config import SupernodeConfig
 from damselfly.engine.errors import ConfigError
 from damselfly.engine.ids import ExchangeId, PeerId, PieceIndex
 from damselfly.engine.members import Member
-from damselfly.engine.messages import DigestForm, PieceOffer
-from damselfly.engine.piece import PieceLayout
+from damselfly.engine.messages import PieceOffer
+from damselfly.engine.piece import DigestForm, PieceLayout
 from damselfly.engine.policies import make_policy, most_slots
 from damselfly.engine.rules import POLICY_NAMES, RULES, Slots
 

@@ -8,9 +8,9 @@ import pytest
 
 from damselfly.engine.ids import ExchangeId, PeerId, PieceIndex
 from damselfly.engine.members import Member
-from damselfly.engine.messages import DigestForm, PieceOffer
+from damselfly.engine.messages import PieceOffer
 from damselfly.engine.orders import RarestFirst
-from damselfly.engine.piece import PieceLayout
+from damselfly.engine.piece import DigestForm, PieceLayout
 from damselfly.engine.rules import Slots
 from damselfly.engine.scheduler import Scheduler
 from damselfly.engine.swarm import Swarm

@@ -9,14 +9,11 @@ import pytest
 from damselfly.engine.config import DownloadConfig
 from damselfly.engine.download import DownloadEngine
 from damselfly.engine.effects import (
-    BackSourceReason,
     CancelFetch,
     DownloadEffect,
-    FailCode,
     Finish,
     KeepPiece,
     LayOut,
-    Milestone,
     Publish,
     ReadOrigin,
     Tell,
@@ -33,6 +30,7 @@ from damselfly.engine.events import (
     Wanted,
 )
 from damselfly.engine.ids import FetchId, PeerId, PieceIndex
+from damselfly.engine.outcomes import BackSourceReason, FailCode, Milestone
 from damselfly.engine.piece import MIB, Digest, PieceLayout
 
 from ..driven import Driven, one, only

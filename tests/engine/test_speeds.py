@@ -6,7 +6,8 @@ import pytest
 
 from damselfly.engine.ids import PeerId, PieceIndex
 from damselfly.engine.members import Flight, Member
-from damselfly.engine.messages import DigestForm, PieceOffer
+from damselfly.engine.messages import PieceOffer
+from damselfly.engine.piece import DigestForm
 from damselfly.engine.speeds import Meter, Speeds, most_up_slots
 
 OFFER = PieceOffer(PieceIndex(0), PeerId("p"), "p", 1, "/", 105)

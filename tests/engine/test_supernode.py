@@ -32,7 +32,6 @@ from damselfly.engine.ids import ExchangeId, FetchId, PeerId, PieceIndex, TaskId
 from damselfly.engine.messages import (
     Acknowledged,
     Code,
-    DigestForm,
     LeaveTask,
     PieceOffer,
     PiecesOffered,
@@ -49,7 +48,7 @@ from damselfly.engine.messages import (
     Request,
     TaskCompleted,
 )
-from damselfly.engine.piece import MIB, Digest, PieceLayout
+from damselfly.engine.piece import MIB, Digest, DigestForm, PieceLayout
 from damselfly.engine.supernode import SupernodeEngine
 
 from ..driven import Driven, one, only

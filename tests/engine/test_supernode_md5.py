@@ -12,15 +12,8 @@ from damselfly.engine.events import (
     Requested,
 )
 from damselfly.engine.ids import ExchangeId, PieceIndex
-from damselfly.engine.messages import (
-    Code,
-    DigestForm,
-    DropTask,
-    PullResult,
-    PullStatus,
-    Refused,
-    TaskCompleted,
-)
+from damselfly.engine.messages import Code, DropTask, PullResult, PullStatus, Refused, TaskCompleted
+from damselfly.engine.piece import DigestForm
 
 from ..driven import one, only
 from .test_supernode import CONTENT, TASK, Supernode, wish

@@ -31,14 +31,16 @@ from damselfly.engine.wire.native import (
     encode_update,
 )
 
+from .drawn import made
+
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12)
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
 pieces = st.integers(0, 1 << 24).map(PieceIndex)
 numbers = st.integers(0, 1 << 60)
 peers = texts.map(PeerId)
-held = st.builds(HeldNote, pieces, peers, texts.map(Digest))
-failed = st.builds(FailedNote, pieces, peers, texts)
-updates = st.builds(
+held = made(HeldNote, pieces, peers, texts.map(Digest))
+failed = made(FailedNote, pieces, peers, texts)
+updates = made(
     Update,
     task=names.map(TaskId),
     peer=names.map(PeerId),
@@ -70,8 +72,8 @@ def orders(draw: st.DrawFn) -> Orders:
 
 answers = st.one_of(
     orders(),
-    st.builds(TaskCompleted, texts, numbers),
-    st.builds(Refused, st.sampled_from([Code.PEER_WAIT, Code.TARGET_NOT_FOUND]), texts),
+    made(TaskCompleted, texts, numbers),
+    made(Refused, st.sampled_from([Code.PEER_WAIT, Code.TARGET_NOT_FOUND]), texts),
 )
 
 

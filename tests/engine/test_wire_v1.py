@@ -11,7 +11,6 @@ from damselfly.engine.ids import PeerId, PieceIndex, TaskId, cdn_peer_id
 from damselfly.engine.messages import (
     Acknowledged,
     Code,
-    DigestForm,
     LeaveTask,
     PieceOffer,
     PiecesOffered,
@@ -28,7 +27,7 @@ from damselfly.engine.messages import (
     V1Reply,
     V1Request,
 )
-from damselfly.engine.piece import MIB, Digest
+from damselfly.engine.piece import MIB, Digest, DigestForm
 from damselfly.engine.wire.v1 import (
     CallError,
     V1Call,

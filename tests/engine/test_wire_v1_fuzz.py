@@ -14,7 +14,6 @@ from damselfly.engine.ids import NO_PEER, PeerId, PieceIndex, TaskId
 from damselfly.engine.messages import (
     Acknowledged,
     Code,
-    DigestForm,
     LeaveTask,
     PieceOffer,
     PiecesOffered,
@@ -31,8 +30,10 @@ from damselfly.engine.messages import (
     V1Reply,
     V1Request,
 )
-from damselfly.engine.piece import MAX_PIECE_SIZE, NO_DIGEST, Digest
+from damselfly.engine.piece import MAX_PIECE_SIZE, NO_DIGEST, Digest, DigestForm
 from damselfly.engine.wire.v1 import decode_reply, decode_request, encode_reply, encode_request
+
+from .drawn import made
 
 if TYPE_CHECKING:
     from damselfly.engine.wire.v1_bodies import Headers
@@ -81,14 +82,14 @@ def registrations(draw: st.DrawFn) -> Register:
 
 requests: st.SearchStrategy[V1Request] = st.one_of(
     registrations(),
-    st.builds(PullPieces, tasks, peers, st.just(PullStatus.START), st.just(PullResult.INVALID)),
-    st.builds(PullPieces, tasks, peers, moving, st.sampled_from(PullResult), parents),
-    st.builds(PullPieces, tasks, peers, moving, reported, parents, indices, sizes),
-    st.builds(ReportPiece, tasks, peers, parents, indices, sizes, digests),
-    st.builds(ReportPieceError, tasks, peers, parents, texts, texts),
-    st.builds(ReportPieceError, tasks, peers, parents, texts, texts, indices, sizes, texts, texts),
-    st.builds(LeaveTask, tasks, peers),
-    st.builds(
+    made(PullPieces, tasks, peers, st.just(PullStatus.START), st.just(PullResult.INVALID)),
+    made(PullPieces, tasks, peers, moving, st.sampled_from(PullResult), parents),
+    made(PullPieces, tasks, peers, moving, reported, parents, indices, sizes),
+    made(ReportPiece, tasks, peers, parents, indices, sizes, digests),
+    made(ReportPieceError, tasks, peers, parents, texts, texts),
+    made(ReportPieceError, tasks, peers, parents, texts, texts, indices, sizes, texts, texts),
+    made(LeaveTask, tasks, peers),
+    made(
         ReportMetrics,
         *(tasks, peers, texts, ports, st.booleans(), st.floats(0, 1e9), lengths, texts, texts),
     ),
@@ -113,13 +114,13 @@ ALL_KINDS: tuple[V1Request, ...] = (
     ReportPieceError(TaskId("t"), PeerId("p"), NO_PEER, "x"),
     ReportMetrics(TaskId("t"), PeerId("p"), "", 0, True, 1.0, 1),
 )
-offers = st.builds(
+offers = made(
     PieceOffer,
     *(indices, peers, names, st.integers(0, 65535), paths, sizes, texts),
     st.one_of(st.just(""), hex64),
     st.integers(0, 1 << 40),
 )
-refusals = st.builds(
+refusals = made(
     Refused,
     st.sampled_from([code for code in Code if (code < 600 and code != 200) or 602 <= code <= 610]),
     texts,
@@ -127,10 +128,10 @@ refusals = st.builds(
 replies: st.SearchStrategy[tuple[V1Request, V1Reply]] = st.one_of(
     st.tuples(
         st.just(A_REGISTRATION),
-        st.builds(Registered, tasks, lengths, sizes, names, st.sampled_from(DigestForm), texts),
+        made(Registered, tasks, lengths, sizes, names, st.sampled_from(DigestForm), texts),
     ),
     st.tuples(st.just(A_PULL), st.lists(offers, max_size=4).map(lambda o: PiecesOffered(tuple(o)))),
-    st.tuples(st.just(A_PULL), st.builds(TaskCompleted, texts, lengths)),
+    st.tuples(st.just(A_PULL), made(TaskCompleted, texts, lengths)),
     st.tuples(
         st.just(A_REPORT),
         st.sampled_from([Code.SUCCESS, Code.REPORT_OK, Code.LEAVE_OK]).map(Acknowledged),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from damselfly.engine.effects import NodeAddress
+from damselfly.engine.ids import NodeAddress
 from damselfly.net.dfdaemon.content import Content, ContentRequest
 from damselfly.net.dfdaemon.contents import Contents
 from damselfly.net.dfdaemon.settings import AuthCheck, Bounds, DaemonSettings

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from damselfly.engine.config import SupernodeConfig
-from damselfly.engine.effects import Milestone, NodeAddress
+from damselfly.engine.ids import NodeAddress
+from damselfly.engine.outcomes import Milestone
 from damselfly.net.fetch import fetch
 from damselfly.net.http import HttpPool
 from damselfly.net.pacing import Bandwidth

@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from damselfly.engine.config import CdnPattern
-from damselfly.engine.effects import FailCode, Milestone
+from damselfly.engine.outcomes import FailCode, Milestone
 from damselfly.engine.piece import PieceLayout
 from damselfly.engine.wire.frame import wrap
 from damselfly.net.disk import copy_path, mark_used, when_used

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from damselfly.engine.effects import FailCode
 from damselfly.engine.events import OriginFailed, OriginFailure
+from damselfly.engine.outcomes import FailCode
 from damselfly.net.origin import OriginReader
 from damselfly.net.sidecar import SidecarReader
 from damselfly.net.store import PieceStore

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from damselfly.engine.effects import NodeAddress
+from damselfly.engine.ids import NodeAddress
 from damselfly.net.dfdaemon import bring
 from damselfly.net.dfdaemon.content import ContentFailed, OriginAnswered, Unreachable
 

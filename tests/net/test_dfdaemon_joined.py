@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from damselfly.engine.effects import NodeAddress
+from damselfly.engine.ids import NodeAddress
 from damselfly.net.dfdaemon.contents import Contents
 from damselfly.net.dfdaemon.front import serve_daemon
 from damselfly.net.dfdaemon.settings import (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from damselfly.engine.effects import NodeAddress
+from damselfly.engine.ids import NodeAddress
 from damselfly.net.dfdaemon.content import ContentRequest, OriginAnswered, Unreachable, Unsuitable
 from damselfly.net.dfdaemon.dfpath import DfgetContents, dfget_arguments
 from damselfly.net.dfdaemon.settings import DaemonSettings

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from damselfly.engine.config import DownloadConfig
-from damselfly.engine.effects import BackSourceReason, FailCode
+from damselfly.engine.outcomes import BackSourceReason, FailCode
 from damselfly.net.http import HttpRequest, HttpResponse
 from damselfly.net.request import Pattern
 

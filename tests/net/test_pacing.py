@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from damselfly.engine.effects import FailCode
 from damselfly.engine.errors import ConfigError
+from damselfly.engine.outcomes import FailCode
 from damselfly.net.http import HttpPool
 from damselfly.net.pacing import Bandwidth, bucket, pace_of
 

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from damselfly.engine.effects import NodeAddress
-from damselfly.engine.ids import PeerId, TaskId
+from damselfly.engine.ids import NodeAddress, PeerId, TaskId
 from damselfly.engine.wire.frame import wrap
 from damselfly.net import peer_launch
 from damselfly.net.http import HttpError, HttpPool

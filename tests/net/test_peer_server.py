@@ -15,8 +15,7 @@ import pytest
 import trio
 
 from damselfly.engine.ids import PieceIndex
-from damselfly.engine.messages import DigestForm
-from damselfly.engine.piece import PieceLayout
+from damselfly.engine.piece import DigestForm, PieceLayout
 from damselfly.engine.uploads import UploadPolicy
 from damselfly.engine.wire.frame import wrap
 from damselfly.net.http import HttpPool, HttpRequest, HttpResponse, open_listeners, serve_http

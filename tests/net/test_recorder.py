@@ -13,10 +13,11 @@ import trio
 import trio.testing
 
 from damselfly.engine.config import SupernodeConfig
-from damselfly.engine.effects import FailCode, ForgetTask
+from damselfly.engine.effects import ForgetTask
 from damselfly.engine.errors import ConfigError
 from damselfly.engine.events import Dropped, PieceHashed
 from damselfly.engine.ids import ExchangeId, PieceIndex, TaskId
+from damselfly.engine.outcomes import FailCode
 from damselfly.net import recorder as module
 from damselfly.net.recorder import (
     _MUCH_BYTES,  # pyright: ignore[reportPrivateUsage]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from damselfly.engine.config import SupernodeConfig
-from damselfly.engine.effects import FailCode
 from damselfly.engine.ids import task_id
+from damselfly.engine.outcomes import FailCode
 from damselfly.engine.supernode import SupernodeEngine
 from damselfly.engine.trace import read_trace, replay
 

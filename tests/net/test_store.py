@@ -13,8 +13,7 @@ import pytest
 from damselfly.engine.errors import LocalProtocolError
 from damselfly.engine.events import HeldPiece
 from damselfly.engine.ids import PieceIndex
-from damselfly.engine.messages import DigestForm
-from damselfly.engine.piece import Digest, PieceLayout
+from damselfly.engine.piece import Digest, DigestForm, PieceLayout
 from damselfly.engine.wire.frame import wrap
 from damselfly.net.sidecar import Created, Moved, SidecarReader, encode, sidecar_path
 from damselfly.net.store import (

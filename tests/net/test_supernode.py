@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from damselfly.engine.config import SupernodeConfig
-from damselfly.engine.effects import FailCode, Milestone
+from damselfly.engine.outcomes import FailCode, Milestone
 from damselfly.engine.supernode import SupernodeEngine
 from damselfly.engine.trace import read_trace, replay
 from damselfly.net.http import HttpPool

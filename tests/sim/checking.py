@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from damselfly.engine.effects import Answer, FetchPiece, KeepPiece, LayOut, NodeAddress, Send
+from damselfly.engine.effects import Answer, FetchPiece, KeepPiece, LayOut, Send
 from damselfly.engine.events import Replied, Requested, Started
-from damselfly.engine.ids import ExchangeId, FetchId, PeerId, PieceIndex, TaskId, cdn_peer_id
+from damselfly.engine.ids import (
+    ExchangeId,
+    FetchId,
+    NodeAddress,
+    PeerId,
+    PieceIndex,
+    TaskId,
+    cdn_peer_id,
+)
 from damselfly.engine.messages import (
     PieceOffer,
     PiecesOffered,

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from damselfly.engine import (
     copies,
     download,
@@ -22,8 +24,9 @@ from damselfly.engine import (
     uplinks,
 )
 from damselfly.engine.bits import each
-from damselfly.engine.effects import BackSourceReason, Milestone, Tell
+from damselfly.engine.effects import Tell
 from damselfly.engine.holdings import Holdings
+from damselfly.engine.outcomes import BackSourceReason, Milestone
 from damselfly.engine.piece import NO_DIGEST
 from damselfly.engine.swarm_client import HostFailed
 from damselfly.sim import links
@@ -102,7 +105,7 @@ def skipped_verification(patch: pytest.MonkeyPatch) -> None:
 
     def trusting(self: Any, event: PieceFetched, now: float, out: list[Any]) -> Any:
         offer = self._fetches.get(event.fetch)
-        believed = replace(event, digest=offer.digest) if offer is not None else event
+        believed = structs.replace(event, digest=offer.digest) if offer is not None else event
         return fetched(self, believed, now, out)
 
     patch.setattr(swarm_client.SwarmClient, "fetched", trusting)
@@ -137,8 +140,8 @@ def uninvited(patch: pytest.MonkeyPatch) -> None:
     def bold(self: Any, exchange: Any, reply: Any, now: float, out: list[Any]) -> Any:
         offers = getattr(reply, "offers", ())
         if len(offers) > 1:
-            bent = replace(offers[1], parent=offers[0].parent, host=offers[0].host)
-            reply = replace(reply, offers=(offers[0], bent, *offers[2:]))
+            bent = structs.replace(offers[1], parent=offers[0].parent, host=offers[0].host)
+            reply = structs.replace(reply, offers=(offers[0], bent, *offers[2:]))
         return replied(self, exchange, reply, now, out)
 
     patch.setattr(swarm_client.SwarmClient, "replied", bold)
@@ -156,7 +159,7 @@ def origin_read_twice(patch: pytest.MonkeyPatch) -> None:
 
     def twice(self: Any, of: Any, out: list[Any]) -> None:
         opened(self, of, out)
-        out.append(replace(out[-1], fetch=self._new_fetch()))
+        out.append(structs.replace(out[-1], fetch=self._new_fetch()))
 
     patch.setattr(copies.Copies, "open", twice)
 

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from damselfly.engine.effects import (
     Answer,
@@ -10,11 +9,9 @@ from damselfly.engine.effects import (
     CancelFetch,
     DeleteCopy,
     DropPiece,
-    FailCode,
     FetchPiece,
     Finish,
     KeepPiece,
-    Milestone,
     Publish,
     ReadOrigin,
     Tell,
@@ -35,6 +32,7 @@ from damselfly.engine.events import (
 )
 from damselfly.engine.ids import ExchangeId, FetchId, PeerId, PieceIndex
 from damselfly.engine.messages import Code, LeaveTask, Refused
+from damselfly.engine.outcomes import FailCode, Milestone
 from damselfly.engine.piece import Digest, PieceSizePolicy
 
 from .checking import (

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from damselfly.engine.effects import Answer, NodeAddress, Send
+from damselfly.engine.effects import Answer, Send
 from damselfly.engine.events import Dropped, ExchangeFailed, Replied, Requested
-from damselfly.engine.ids import ExchangeId, PeerId, TaskId
+from damselfly.engine.ids import ExchangeId, NodeAddress, PeerId, TaskId
 from damselfly.engine.messages import Acknowledged, LeaveTask
 from damselfly.sim.control import Control
 from damselfly.sim.host import Host

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import TypeAlias, get_args
 
 import pytest
@@ -25,7 +24,7 @@ from damselfly.sim.digest import TraceDigest
     ],
 )
 def test_fields_alone_tell_what_happened(union: object) -> None:
-    kinds = [tuple(field.name for field in fields(kind)) for kind in get_args(union)]
+    kinds = [kind.__struct_fields__ for kind in get_args(union)]
     assert len(kinds) > 1
     assert len(set(kinds)) == len(kinds)
 

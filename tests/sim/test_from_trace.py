@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from damselfly.engine.config import CdnPattern, SupernodeConfig
 from damselfly.engine.effects import Answer
@@ -253,7 +253,6 @@ def test_answers_that_nobody_waits_for_and_reads_of_nobody_are_ignored() -> None
 
 
 def test_records_that_make_no_sense_are_named() -> None:
-    bad = pull(PullResult.SUCCESS, 0)
-    object.__setattr__(bad, "piece", "x")
+    bad = replace(pull(PullResult.SUCCESS, 0), piece="x")
     with pytest.raises(RemoteProtocolError, match="record 2 makes no sense"):
         observed(JOINED, (bad, None))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from damselfly.engine.effects import FailCode
+from damselfly.engine.outcomes import FailCode
 from damselfly.sim.misfortunes import (
     Churn,
     Crash,

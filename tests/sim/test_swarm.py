@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import structs
 
 from damselfly.engine.download import DownloadEngine
-from damselfly.engine.effects import FailCode, KeepPiece
+from damselfly.engine.effects import KeepPiece
+from damselfly.engine.outcomes import FailCode
 from damselfly.engine.piece import NO_DIGEST, PieceSizePolicy
 from damselfly.engine.supernode import SupernodeEngine
 from damselfly.sim.checkers import Violation
@@ -201,7 +203,9 @@ def test_a_planted_bug_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def careless(engine: DownloadEngine, event: Any, now: float) -> list[Any]:
         effects = handle(engine, event, now)
-        return [replace(e, digest=NO_DIGEST) if isinstance(e, KeepPiece) else e for e in effects]
+        return [
+            structs.replace(e, digest=NO_DIGEST) if isinstance(e, KeepPiece) else e for e in effects
+        ]
 
     monkeypatch.setattr(DownloadEngine, "handle", careless)
     with pytest.raises(Violation, match="keeps piece"):
