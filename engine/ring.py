@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .effects import NodeAddress
-    from .ids import TaskId
+    from .ids import NodeAddress, TaskId
 
 
 def in_order_for(task: TaskId, nodes: Iterable[NodeAddress]) -> tuple[NodeAddress, ...]:

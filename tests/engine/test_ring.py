@@ -6,8 +6,7 @@ from collections import Counter
 
 import pytest
 
-from damselfly.engine.effects import NodeAddress
-from damselfly.engine.ids import TaskId
+from damselfly.engine.ids import NodeAddress, TaskId
 from damselfly.engine.ring import in_order_for
 
 A, B, C = (NodeAddress(host) for host in "abc")
