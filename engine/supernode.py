@@ -8,7 +8,7 @@ origin has said how long the file is.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
 
@@ -71,9 +71,8 @@ _OTHERWISE_S: Final = 1.0
 
 class _Hold(NamedTuple):
     due: float
-    exchange: ExchangeId
-    task: TaskId
-    peer: PeerId
+    task: Task
+    member: Member
 
 
 class SupernodeEngine:
@@ -89,10 +88,11 @@ class SupernodeEngine:
         self._copies = Copies(config, self._tasks)
         self._joinings = Joinings()
         self._warmings = Joinings()
-        self._pulls: deque[_Hold] = deque()
+        self._pulls: OrderedDict[ExchangeId, _Hold] = OrderedDict()
         self._next_sweep = inf
         self._gc_at = -inf
         self._has_begun = False
+        self._due = inf
         self.copies_failed = 0
 
     @property
@@ -171,7 +171,8 @@ class SupernodeEngine:
                 self._dropped(exchange, out)
             case _:
                 assert_never(event)
-        if not self._has_begun or self.deadline() <= now:
+        self._settle_holds(out)
+        if self._due <= now or not self._has_begun:
             out += self.tick(now)
         return out
 
@@ -180,8 +181,9 @@ class SupernodeEngine:
         self._now = now = max(self._now, now)
         self._has_begun = True
         out: list[SupernodeEffect] = []
-        while self._pulls and self._pulls[0].due <= now:
-            self._release_pull(self._pulls.popleft(), out)
+        while self._pulls and next(iter(self._pulls.values())).due <= now:
+            _, hold = self._pulls.popitem(last=False)
+            hold.task.release(hold.member, now, out)
         for exchange, task, wanted in self._joinings.pop_due(now):
             reply: Reply = Refused(Code.WAIT_AUTH, "the origin has not answered yet, ask again")
             if task.is_open:  # only not sure whether the origin still has this content
@@ -190,22 +192,25 @@ class SupernodeEngine:
         if self._next_sweep <= now:
             self._sweep(out)
         self._copies.tick(now, out)
+        self._settle_holds(out)
         return out
 
     def deadline(self) -> float:
         """Return when the next hold, retry or sweep is due."""
-        due = min(self._next_sweep, self._joinings.deadline(), self._copies.deadline())
-        pulls = self._pulls
-        return pulls[0].due if pulls and pulls[0].due < due else due
+        return self._due
 
     def check(self) -> None:
         """Recount every task; assert that whatever is held will be answered."""
-        held = {hold.exchange for hold in self._pulls}
+        held: set[ExchangeId] = set()
         for name, task in self._tasks.items():
             task.check()
             assert task.id == name
             for member in task.swarm.by_peer.values():
-                assert member.exchange is None or member.exchange in held
+                if member.exchange is not None:
+                    held.add(member.exchange)
+                    assert self._pulls[member.exchange].member is member
+        assert held == self._pulls.keys()
+        assert self._due == self._next_due()
         assert bool(self._tasks) == (self._next_sweep < inf)
         self._joinings.check()
         self._warmings.check()
@@ -335,7 +340,21 @@ class SupernodeEngine:
     def _hold(self, exchange: ExchangeId, task: Task, member: Member) -> None:
         if member.exchange == exchange:
             due = self._now + self._config.hold_s
-            self._pulls.append(_Hold(due, exchange, task.id, member.peer))
+            self._pulls[exchange] = _Hold(due, task, member)
+
+    def _settle_holds(self, out: list[SupernodeEffect]) -> None:
+        """Forget what is answered, and find out when something is due."""
+        if pulls := self._pulls:
+            for effect in out:
+                if isinstance(effect, Answer):
+                    pulls.pop(effect.exchange, None)
+        self._due = self._next_due()
+
+    def _next_due(self) -> float:
+        due = min(self._next_sweep, self._joinings.deadline(), self._copies.deadline())
+        if self._pulls:
+            return min(due, next(iter(self._pulls.values())).due)
+        return due
 
     def _report_error(self, said: ReportPieceError, out: list[SupernodeEffect]) -> None:
         if (task := self._tasks.get(said.task)) is None:
@@ -376,21 +395,11 @@ class SupernodeEngine:
         if task is not None and (member := task.swarm.by_peer.get(said.peer)) is not None:
             task.leave(member, self._now, out)
 
-    def _release_pull(self, hold: _Hold, out: list[SupernodeEffect]) -> None:
-        task = self._tasks.get(hold.task)
-        member = task.swarm.by_peer.get(hold.peer) if task is not None else None
-        if task is not None and member is not None and member.exchange == hold.exchange:
-            task.release(member, self._now, out)
-
     def _dropped(self, exchange: ExchangeId, out: list[SupernodeEffect]) -> None:
         if self._joinings.release(exchange) or self._warmings.release(exchange):
             return
-        for hold in self._pulls:
-            if hold.exchange == exchange and (task := self._tasks.get(hold.task)) is not None:
-                member = task.swarm.by_peer.get(hold.peer)
-                if member is not None and member.exchange == exchange:
-                    task.lost(member, self._now, out)
-                return
+        if (hold := self._pulls.pop(exchange, None)) is not None:
+            hold.task.lost(hold.member, self._now, out)
 
     # --- copies and the end of tasks ---
 
