@@ -42,8 +42,12 @@ def turn(mask: int, rng: Random) -> Iterator[int]:
         first = draw(mask, rng)
         yield first  # mostly the only one that is asked for
         above = mask >> first + 1 << first + 1
-        yield from each(above)
-        yield from each(mask ^ above ^ 1 << first)
+        for part in (above, mask ^ above ^ 1 << first):
+            left = part
+            while left:
+                low = left & -left
+                yield low.bit_length() - 1
+                left ^= low
 
 
 def each(mask: int) -> Iterator[int]:

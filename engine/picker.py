@@ -63,7 +63,8 @@ class Picker:
     def by_rarity(self, among: int, rng: Random) -> Iterator[PieceIndex]:
         """Yield the pieces of a set, rarest first, from a random one on among equals."""
         for level in self._levels:
-            yield from map(PieceIndex, turn(self._pieces[level] & among, rng))
+            if here := self._pieces[level] & among:
+                yield from map(PieceIndex, turn(here, rng))
 
     def check(self) -> None:
         """Assert that the sets agree with the counts."""
@@ -76,15 +77,17 @@ class Picker:
         assert counted == self._pieces
 
     def _move(self, piece: PieceIndex, copies: int) -> None:
-        before = self._copies[piece]
-        left = self._pieces[before] & ~(1 << piece)
-        if left:
-            self._pieces[before] = left
+        before, pieces, bit = self._copies[piece], self._pieces, 1 << piece
+        if left := pieces[before] ^ bit:
+            pieces[before] = left
         else:
-            del self._pieces[before]
+            del pieces[before]
             del self._levels[bisect_left(self._levels, before)]
         self._copies[piece] = copies
-        self._enter(piece, copies)
+        if (there := pieces.get(copies)) is not None:
+            pieces[copies] = there | bit
+        else:
+            self._enter(piece, copies)
 
     def _enter(self, piece: int, copies: int) -> None:
         assert copies >= 0

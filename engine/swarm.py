@@ -132,9 +132,9 @@ class Swarm:
     def missing(self, member: Member) -> int:
         """Return the pieces that a member still needs and nobody is bringing in time."""
         known = self.cdn_holds if self.all_pieces is None else self.all_pieces
-        if member.digest_form is DigestForm.MD5_WRAPPED:
-            known &= self.md5_known
-        return known & ~(member.has | member.in_flight)
+        if member.digest_form is DigestForm.SHA256:
+            return known & ~(member.has | member.in_flight)
+        return known & self.md5_known & ~(member.has | member.in_flight)
 
     def is_complete(self, member: Member) -> bool:
         """Tell whether a member has the whole file."""
@@ -234,17 +234,7 @@ class Swarm:
         First come those with nothing, then those with least in flight; among equals those who
         have less than the average.
         """
-        level = -1
-        running = member.down.active - member.late
-        may_wait = (
-            member.exchange is not None
-            and running < self.speeds.down_slots
-            and member.down.active < member.most_down_slots
-        )
-        if may_wait and self._lacks(member):
-            level = 2 * (running + 1 if member.has else running)
-            if self.rules.behind and member.count * self.growing > self.gathered:
-                level += 1
+        level = self._level(member) if member.exchange is not None else -1
         if level == member.level:
             return
         bit = 1 << member.index
@@ -306,9 +296,19 @@ class Swarm:
 
     # --- inside ---
 
-    def _lacks(self, member: Member) -> bool:
-        """Tell whether there is or may be a piece that nobody is bringing to a member in time."""
-        return self.all_pieces is None or bool(self.all_pieces & ~(member.has | member.in_flight))
+    def _level(self, member: Member) -> int:
+        """Return the place in the queue of a member that has an open exchange."""
+        active = member.down.active
+        running = active - member.late
+        if running >= self.speeds.down_slots or active >= member.most_down_slots:
+            return -1
+        everything = self.all_pieces
+        if everything is not None and not everything & ~(member.has | member.in_flight):
+            return -1
+        level = 2 * (running + 1 if member.has else running)
+        if self.rules.behind and member.count * self.growing > self.gathered:
+            level += 1
+        return level
 
     def _came(self, member: Member, piece: PieceIndex, now: float, said: PeerId) -> Flight:
         flight = member.fetching[piece]
