@@ -39,7 +39,7 @@ class Dispatcher:
 
     def uplink_freed(self, parent: Member | None, now: float) -> None:
         """An uplink, perhaps the supernode's own, may be free: have it used."""
-        if parent is not None and parent.rank < 0:
+        if not self._swarm.queued or (parent is not None and parent.rank < 0):
             return
         while (found := self._policy.taker_from(parent)) is not None:
             self.assign(found, now)

@@ -114,6 +114,16 @@ class Swarm:
         assert member is not None
         return member
 
+    def held_by(self, among: int) -> int:
+        """Return the pieces that any of these members holds."""
+        held, members = 0, self.members
+        while among:
+            low = among & -among
+            among ^= low
+            if (member := members[low.bit_length() - 1]) is not None:
+                held |= member.holds
+        return held
+
     # --- pieces ---
 
     def know_all(self, layout: PieceLayout) -> None:
@@ -188,11 +198,13 @@ class Swarm:
     ) -> Member | None:
         """As ``arrived`` and ``holds`` in one: what was in flight is a copy to be had now."""
         flight = self._came(member, piece, now, said)
+        is_first = not member.holds
         if member.port and not member.banned:
             member.holds |= 1 << piece
         if member.serves:  # what was counted while it was in flight counts on
             self.holders[piece] |= 1 << member.index
-            self._place(member)
+            if is_first:
+                self._place(member)
         return flight.parent
 
     def give_up(self, member: Member, piece: PieceIndex, now: float) -> Flight:
@@ -317,8 +329,8 @@ class Swarm:
         elif self._measures and self._layout is not None:
             is_last = piece == self._last
             flight.got_bytes += self._layout.size(piece) if is_last else self._content_size
-        if len(flight.offers) == 1 and flight.is_measured:
-            self._learn(flight, flight.got_bytes, now)
+            if flight.is_measured and len(flight.offers) == 1:
+                self._learn(flight, flight.got_bytes, now)
         self._land(member, piece, now)
         self._gain(member, piece)
         return flight
@@ -343,14 +355,14 @@ class Swarm:
         member.has |= 1 << piece
         member.count += 1
         self.gathered += 1
-        if self.is_complete(member):
+        if self.all_pieces == member.has:
             self.growing -= 1
             self.gathered -= member.count
 
     def _place(self, member: Member) -> None:
         """Put a member where it belongs among the free uplinks."""
-        place, active = -1, member.up.active
-        if member.serves and member.holds and active < member.up_slots:
+        place = -1
+        if member.serves and member.holds and (active := member.up.active) < member.up_slots:
             place = member.steps + SHARED[active]
         if place != member.rank:
             self.uplinks.move(member.index, member.rank, place)
