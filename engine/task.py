@@ -367,7 +367,8 @@ class Task:
 
     def _is_wrong(self, note: HeldNote, member: Member, now: float) -> bool:
         """Take in that a member holds a piece; tell whether it is not what it should be."""
-        if self._layout is not None and note.piece >= self._layout.count:
+        everything = self.swarm.all_pieces
+        if everything is not None and not everything >> note.piece & 1:
             return True
         return bool(self._took(member, note.piece, note.parent, note.digest, now))
 
