@@ -1,19 +1,25 @@
 """A supernode's engine alone with a crowd of peers, all of whose files it holds already.
 
 Whatever a peer is told to fetch it has a little later, all about as fast; the clock is not the
-computer's, so that nothing takes any time but the engine.  ``record`` makes such a day and keeps its events; ``replay`` has another
-engine live through it.  ``python -m benchmarks.crowd FORM TASKS PEERS PIECES`` prints how many
-bytes of memory a peer takes while all of them are there.
+computer's, so that nothing takes any time but the engine.  ``record`` makes such a day, and another
+engine can live through it again.  ``python -m benchmarks.crowd CROWD``, in JSON, prints how many
+bytes the engine keeps for each peer when half of everything has been given out.
 """
 
 from __future__ import annotations
 
 import gc
+import inspect
+import json
 import sys
+import time
 import tracemalloc
 from contextlib import suppress
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from itertools import count
+from math import inf
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Final
 
@@ -38,6 +44,7 @@ if TYPE_CHECKING:
 
 _PIECE_S: Final = 0.04
 """What a link of 200 Mb/s needs for a piece, give or take a tenth."""
+_ENGINE: Final = Path(inspect.getfile(SupernodeEngine)).parent
 _FORMS: Final = {"native": native_peer, "v1": v1_peer}
 
 
@@ -62,20 +69,29 @@ class Crowd:
 
 @dataclass(slots=True)
 class Day:
-    """What happened to one engine, and how many of its events were exchanges with peers."""
+    """What one engine was told, and when."""
 
-    events: list[tuple[SupernodeEvent, float]] = field(
+    calls: list[tuple[SupernodeEvent, float]] = field(
         default_factory=list[tuple["SupernodeEvent", float]]
     )
-    exchanges: int = 0
+
+    def replay(self) -> float:
+        """Return how many seconds a fresh engine takes for all calls, asked as by a driver."""
+        engine = _new_engine()
+        began = time.perf_counter()
+        for event, now in self.calls:
+            engine.handle(event, now)
+            engine.deadline()
+        return time.perf_counter() - began
 
 
 class _Playing:
     """One engine and those who talk to it, in the order in which they have something to say."""
 
     def __init__(self, crowd: Crowd) -> None:
-        self.engine = new_engine()
+        self.engine = _new_engine()
         self.day = Day()
+        self._exchanges = count(1)
         self._crowd = crowd
         self._now, self._rng = 0.0, Random(1)
         self._due: list[tuple[float, int, Conversation, Request]] = []
@@ -90,21 +106,23 @@ class _Playing:
                 conversation = form(url, name)
                 self._ask(conversation, next(conversation))
 
-    def play(self) -> None:
-        """Go on until everybody has everything."""
+    def play(self, pieces: float = inf) -> None:
+        """Go on until everybody has everything, or all together have so many pieces."""
         while self._due:
             self._now, _, conversation, request = heappop(self._due)
+            pieces -= _news(request)
+            if pieces < 0:
+                return
             self._ask(conversation, request)
         assert not self._waiting, "somebody was forgotten"
 
     def _ask(self, conversation: Conversation, request: Request) -> None:
-        self.day.exchanges += 1
-        exchange = ExchangeId(self.day.exchanges)
+        exchange = ExchangeId(next(self._exchanges))
         self._waiting[exchange] = conversation
         self._tell(Requested(exchange, request))
 
     def _tell(self, event: SupernodeEvent) -> None:
-        self.day.events.append((event, self._now))
+        self.day.calls.append((event, self._now))
         self._perform(self.engine.handle(event, self._now))
 
     def _perform(self, effects: Sequence[SupernodeEffect]) -> None:
@@ -145,8 +163,7 @@ def _news(request: Request) -> int:
             return 0
 
 
-def new_engine() -> SupernodeEngine:
-    """Return the engine that ``record`` uses, before anything has happened."""
+def _new_engine() -> SupernodeEngine:
     return SupernodeEngine(SupernodeConfig(), Random(1))
 
 
@@ -160,11 +177,17 @@ def record(crowd: Crowd) -> Day:
 
 def bytes_per_peer(crowd: Crowd) -> float:
     """Return what the engine keeps for a peer in the middle of its download."""
+    tracemalloc.start()
     playing = _Playing(crowd)
     playing.register_all()
-    return 0.0
+    playing.play(crowd.assigned / 2)
+    playing.day.calls.clear()
+    gc.collect()
+    own = tracemalloc.Filter(True, f"{_ENGINE}/*")
+    kept = tracemalloc.take_snapshot().filter_traces([own]).statistics("filename")
+    tracemalloc.stop()
+    return sum(found.size for found in kept) / (crowd.tasks * crowd.peers)
 
 
 if __name__ == "__main__":
-    form, *numbers = sys.argv[1:]
-    print(bytes_per_peer(Crowd(form, *map(int, numbers))))
+    print(bytes_per_peer(Crowd(**json.loads(sys.argv[1]))))

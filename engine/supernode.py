@@ -30,7 +30,7 @@ from .events import (
     PieceVerified,
     Requested,
 )
-from .ids import ExchangeId, PeerId, TaskId, is_cdn
+from .ids import ExchangeId, TaskId, is_cdn
 from .joining import Joining, Joinings
 from .messages import (
     Acknowledged,

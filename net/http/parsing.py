@@ -1,9 +1,9 @@
 """Bytes of a connection to requests, without I/O.
 
-h11 reads everything, and most requests need it for nothing: a GET or HEAD without a body, or a POST
-that says how long its body is, is recognised by one regular expression if it came whole.  The expression takes a strict subset of
-what h11 takes, and a test holds the two against each other.  h11 is imported with the first request
-that needs it, which a peer server may never see.
+h11 reads everything, and most requests need it for nothing: a GET or HEAD without a body, or a
+POST that says how long its body is, is recognised by one regular expression if it came whole.  The
+expression takes a strict subset of what h11 takes, and a test holds the two against each other.
+h11 is imported with the first request that needs it, which a peer server may never see.
 """
 
 from __future__ import annotations
@@ -168,9 +168,7 @@ class RequestReader:
             return None
         body, self._buffer = self._buffer[begin:end], self._buffer[end:]
         self.keep_alive = self.takes_chunks = True
-        return HttpRequest(
-            method, match[2].decode(), self._headers, body, self._client_host, begin
-        )
+        return HttpRequest(method, match[2].decode(), self._headers, body, self._client_host, begin)
 
     def _read_any(self) -> HttpRequest | None:
         import h11
