@@ -31,8 +31,9 @@ def draw(mask: int, rng: Random) -> int:
         place = int(rng.random() * mask.bit_length())
         above = mask >> place
         return place + (above & -above).bit_length() - 1
-    for _ in range(int(rng.random() * count) if count > 1 else 0):
-        mask &= mask - 1
+    if count > 1:
+        for _ in range(int(rng.random() * count)):
+            mask &= mask - 1
     return (mask & -mask).bit_length() - 1
 
 

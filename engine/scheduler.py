@@ -141,8 +141,10 @@ class Scheduler:
     ) -> Assignment | None:
         tries, holders = _MAX_TRIES, self.swarm.holders
         known = missing & ((1 << len(holders)) - 1)  # of the others nobody has a copy yet
-        soon = map(PieceIndex, each(self._urgent(member, known)))
-        for piece in chain(soon, self._order.each(known)):
+        pieces = self._order.each(known)
+        if member.wanted is not None:
+            pieces = chain(map(PieceIndex, each(self._urgent(member, known))), pieces)
+        for piece in pieces:
             if holders[piece] & free:
                 return Assignment(member, piece, self._parent(piece, free))
             if from_cdn >> piece & 1:
