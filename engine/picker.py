@@ -63,8 +63,12 @@ class Picker:
     def by_rarity(self, among: int, rng: Random) -> Iterator[PieceIndex]:
         """Yield the pieces of a set, rarest first, from a random one on among equals."""
         for level in self._levels:
-            if here := self._pieces[level] & among:
+            if not (here := self._pieces[level] & among):
+                continue
+            if here & here - 1:
                 yield from cast("Iterator[PieceIndex]", turn(here, rng))
+            else:
+                yield PieceIndex(here.bit_length() - 1)
 
     def check(self) -> None:
         """Assert that the sets agree with the counts."""
