@@ -1,16 +1,19 @@
 """How many calls per second do the engines take, without network, disk or clock around them?
 
 The calls are those of a whole simulated distribution, recorded at the engines' doors and played
-again to fresh copies in a tight loop.
+again to fresh copies in a tight loop; or those of a crowd of peers that do nothing but talk to a
+supernode (``crowd``).
 """
 
 from __future__ import annotations
 
 import gc
+import json
+import subprocess
 import time
 from copy import deepcopy
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 import h11
 
@@ -18,7 +21,9 @@ from damselfly.engine.piece import MIB
 from damselfly.sim.scenario import Scenario
 from damselfly.sim.swarm import Swarm
 
+from .crowd import Crowd, record
 from .results import Result, Spread, Table
+from .servers import ENVIRONMENT, PYTHON, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,20 +39,29 @@ _PULL: Final = (
     b"10.0.0.2-1-2.3&range=1048576-2097151 HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: x\r\n\r\n"
 )
 _ANSWER: Final = b"x" * 350
+_TIMEOUT_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured: swarms as (peers, pieces), ``downloads`` recorded in each."""
+    """How much is measured.
+
+    ``swarms`` as (peers, pieces), with ``downloads`` recorded in each; ``crowds``: pieces of a file
+    for so many peers of one task, and for ten peers in each of ``tasks``.
+    """
 
     swarms: tuple[tuple[int, int], ...]
     downloads: int
+    peers: int
+    tasks: int
+    pieces: int
     cycles: int
     rounds: int
 
 
-FULL: Final = Plan(swarms=((100, 192), (1000, 48)), downloads=20, cycles=5000, rounds=5)
-QUICK: Final = Plan(swarms=((4, 4),), downloads=2, cycles=10, rounds=1)
+FULL: Final = Plan(((100, 192), (1000, 48)), 20, 2000, 200, 96, cycles=5000, rounds=5)
+QUICK: Final = Plan(((4, 4),), 2, 8, 2, 4, cycles=10, rounds=1)
+_CROWD: Final = 10
 
 
 class Recorder(Generic[EventT, EffectT]):
@@ -85,13 +99,27 @@ class Recorder(Generic[EventT, EffectT]):
         return time.perf_counter() - began
 
 
+class Recorded(Protocol):
+    """Calls that can be made again."""
+
+    @property
+    def calls(self) -> Sequence[object]:
+        """What was called."""
+        ...
+
+    def replay(self) -> float:
+        """Return how many seconds a fresh engine takes for all of it."""
+        ...
+
+
 @dataclass(slots=True)
 class Engines:
     """The recorded engines of one kind in one swarm; ``pieces`` are those that they dealt with."""
 
     title: str
     pieces: int
-    recorders: Sequence[Recorder[Any, Any]]
+    recorders: Sequence[Recorded]
+    bytes_per_peer: float = 0.0
     seconds: list[float] = field(default_factory=list[float])
 
     @property
@@ -103,6 +131,9 @@ class Engines:
 def measure(plan: Plan = FULL) -> Result:
     """Record each swarm, then take turns with the replays and the h11 reference."""
     kinds = [kind for peers, pieces in plan.swarms for kind in _record(peers, pieces, plan)]
+    for form in ("native", "v1"):
+        kinds.append(_of_crowd(Crowd(form, 1, plan.peers, plan.pieces)))
+        kinds.append(_of_crowd(Crowd(form, plan.tasks, _CROWD, plan.pieces)))
     cycle_us: list[float] = []
     gc.collect()
     gc.freeze()  # what was recorded is not to be walked through while engines are measured
@@ -133,6 +164,16 @@ def _record(peers: int, pieces: int, plan: Plan) -> tuple[Engines, Engines]:
     )
 
 
+def _of_crowd(crowd: Crowd) -> Engines:
+    """Record a crowd; what it takes of memory is measured in a process of its own."""
+    command = [*PYTHON[:1], "-m", "benchmarks.crowd", json.dumps(asdict(crowd))]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, check=True, env=ENVIRONMENT, cwd=ROOT, timeout=_TIMEOUT_S
+    )
+    title = f"SupernodeEngine, {crowd}"
+    return Engines(title, crowd.assigned, [record(crowd)], float(done.stdout))
+
+
 def _h11_cycles(cycles: int) -> float:
     """Return how many seconds h11 takes to parse a pull and write an answer, so many times."""
     connection = h11.Connection(h11.SERVER)
@@ -150,7 +191,7 @@ def _h11_cycles(cycles: int) -> float:
 
 
 def _result(kinds: Sequence[Engines], cycle_us: Spread) -> Result:
-    rows = [("h11: parse a pull, write an answer", "", cycle_us.text(1), "1.00", "", "")]
+    rows = [("h11: parse a pull, write an answer", "", cycle_us.text(1), "1.00", "", "", "")]
     figures = {"h11 cycle us": cycle_us.median}
     for kind in kinds:
         call_us = Spread(tuple(1e6 * seconds / kind.calls for seconds in kind.seconds))
@@ -165,6 +206,7 @@ def _result(kinds: Sequence[Engines], cycle_us: Spread) -> Result:
                 f"{ratio:.2f}",
                 f"{kind.calls / kind.pieces:.2f}",
                 f"{1e6 / piece_us:,.0f}",
+                f"{kind.bytes_per_peer:,.0f}" if kind.bytes_per_peer else "",
             )
         )
         figures |= {
@@ -172,11 +214,17 @@ def _result(kinds: Sequence[Engines], cycle_us: Spread) -> Result:
             f"{kind.title}: pieces per s": 1e6 / piece_us,
             f"{kind.title}: call in h11 cycles": ratio,
         }
+        if kind.bytes_per_peer:
+            figures[f"{kind.title}: bytes per peer"] = kind.bytes_per_peer
+    native, *_ = [row for row, kind in zip(rows[1:], kinds, strict=True) if kind.bytes_per_peer]
     summary = (
-        f"A call of SupernodeEngine takes {rows[1][3]} of the time in which h11 alone parses a"
-        f" request and writes its answer, and it schedules {rows[1][5]} pieces a second."
+        f"With {native[0].partition(', native, ')[2]} that make updates, SupernodeEngine schedules"
+        f" {native[5]} pieces a second, and keeps {native[6]} bytes for each of them."
     )
-    head = ("engine", "calls/s", "µs a call", "in h11 cycles", "calls a piece", "pieces/s")
+    head = (
+        *("engine", "calls/s", "µs a call", "in h11 cycles", "calls a piece", "pieces/s"),
+        "bytes a peer",
+    )
     return Result("engine", summary, Table(head, tuple(rows)), figures)
 
 

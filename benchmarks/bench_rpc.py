@@ -19,8 +19,8 @@ from .results import Result, Spread, Table
 from .servers import ENVIRONMENT, PYTHON, ROOT, Server, fill, nginx, origin, plain_server, supernode
 
 _TIMEOUT_S: Final = 60.0
-_SWARM: Final = 3
-"""The row of the case that counts."""
+_V1, _NATIVE = 3, 4
+"""The rows of the cases that count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,8 @@ def measure(plan: Plan = FULL) -> Result:
             Case("plain trio + h11, any request", plain, "stranger"),
             Case("supernode, `/_ping`", node, "ping"),
             Case("supernode, pull by a stranger", node, "stranger"),
-            Case(f"supernode, pulls and reports of {plan.peers} peers", node, "swarm"),
+            Case(f"supernode, pulls and reports of {plan.peers} peers", node, "v1"),
+            Case(f"supernode, updates of {plan.peers} native peers", node, "native"),
         ]
         try:
             web = stack.enter_context(nginx(folder / "nginx", folder))
@@ -77,10 +78,11 @@ def measure(plan: Plan = FULL) -> Result:
             print(f"rpc: without the client's limit: {missing}")
         samples: dict[Case, list[Sample]] = {case: [] for case in cases}
         for turn in range(plan.rounds):
-            url = f"http://{source}/{turn}"
-            download(url, node, folder / "warm")
-            shutil.rmtree(folder / "warm")
             for case in cases:
+                url = f"http://{source}/{case.kind}/{turn}"
+                if case.kind in ("v1", "native"):
+                    download(url, node, folder / "warm")
+                    shutil.rmtree(folder / "warm")
                 samples[case].append(_sample(case, plan, url))
     return _result(samples)
 
@@ -106,22 +108,35 @@ def _result(samples: dict[Case, list[Sample]]) -> Result:
         reference = reference or rate.values
         ratio = Spread(tuple(a / b for a, b in zip(rate.values, reference, strict=True)))
         cpu_us = Spread(tuple(1e6 * run.server_cpu_s / run.tally.exchanges for run in runs))
+        pieces = Spread(tuple(tally.pieces / tally.seconds for tally in tallies))
         client = Spread(tuple(tally.cpu_s / tally.seconds for tally in tallies))
         bars.append(rate.bar(case.title.replace("`", "")))
         rows.append(
-            (case.title, rate.text(0), ratio.text(2), cpu_us.text(0), f"{client.median:.0%}")
+            (
+                case.title,
+                rate.text(0),
+                ratio.text(2),
+                pieces.text(0) if pieces.median else "",
+                cpu_us.text(0),
+                f"{client.median:.0%}",
+            )
         )
         figures |= {
             f"{case.title}: per s": rate.median,
             f"{case.title}: ratio": ratio.median,
             f"{case.title}: server cpu us": cpu_us.median,
         }
-    _, rate_text, ratio_text, *_ = rows[_SWARM]
+    _, v1_rate, v1_ratio, *_ = rows[_V1]
+    _, rate, _, pieces, *_ = rows[_NATIVE]
     summary = (
-        f"Scheduling a swarm, the supernode answers {rate_text} exchanges a second: {ratio_text}"
-        " times what plain trio and h11 do with an answer that is ready."
+        f"Scheduling a swarm of v1 peers, the supernode answers {v1_rate} exchanges a second:"
+        f" {v1_ratio} times what plain trio and h11 do with an answer that is ready. To native"
+        f" peers, in {rate} exchanges a second, it assigns {pieces} pieces a second."
     )
-    head = ("exchanges", "per second", "ratio to plain", "server CPU µs each", "client busy")
+    head = (
+        *("exchanges", "per second", "ratio to plain", "pieces per second"),
+        *("server CPU µs each", "client busy"),
+    )
     plot = Bars("Control exchanges, one server process", "per second", tuple(bars))
     return Result("rpc", summary, Table(head, tuple(rows)), figures, plot)
 

@@ -19,21 +19,17 @@ from typing import Final, TypeAlias
 
 from damselfly.engine.ids import PeerId, TaskId
 from damselfly.engine.messages import (
-    Code,
-    PiecesOffered,
     PullPieces,
     PullResult,
     PullStatus,
-    Refused,
-    Register,
-    Registered,
     ReportPiece,
-    TaskCompleted,
-    V1Reply,
-    V1Request,
+    Request,
+    Update,
 )
-from damselfly.engine.piece import DigestForm
-from damselfly.engine.wire.v1 import decode_reply, encode_request
+from damselfly.engine.wire.calls import decode_answer, encode_call
+from damselfly.engine.wire.v1 import encode_request
+
+from .conversations import Conversation, native_peer, v1_peer
 
 Script: TypeAlias = Generator[bytes, bytes, None]
 _RECEIVE_BYTES: Final = 64 << 10
@@ -46,8 +42,8 @@ class Job:
     """What to put to the server.
 
     ``kind`` ``ping`` and ``stranger`` (pulls by a peer that nobody knows) repeat one request for
-    ``seconds``; ``swarm`` plays peers that take the file at ``url`` from each other in no time,
-    once.  One connection each.
+    ``seconds``; ``v1`` and ``native`` play peers that take the file at ``url`` from each other in
+    no time, once, and talk in Dragonfly's form or in our own.  One connection each.
     """
 
     host: str
@@ -60,9 +56,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How it went: exchanges made, time taken, and CPU time that this client used."""
+    """How it went: exchanges made, time taken, and CPU time that this client used.
+
+    ``pieces``: how many were assigned to peers.
+    """
 
     exchanges: int
+    pieces: int
     seconds: float
     cpu_s: float
 
@@ -70,6 +70,7 @@ class Tally:
 def run(job: Job) -> Tally:
     """Open the connections, play every script to its end, and count."""
     until = time.perf_counter() + job.seconds
+    assigned = Assigned()
     match job.kind:
         case "ping":
             scripts = [_repeat(_http("GET", "/_ping"), until) for _ in range(job.connections)]
@@ -79,14 +80,17 @@ def run(job: Job) -> Tally:
             )
             target = encode_request(asked).target
             scripts = [_repeat(_http("GET", target), until) for _ in range(job.connections)]
-        case "swarm":
-            peers = (_peer(job.url, f"127.0.0.1-{n}-0.000") for n in range(job.connections))
-            scripts = [_spoken(peer) for peer in peers]
+        case "v1" | "native":
+            form = native_peer if job.kind == "native" else v1_peer
+            names = [f"127.0.0.1-{job.kind}{n}-0.000" for n in range(job.connections)]
+            scripts = [_spoken(form(job.url, name), assigned) for name in names]
         case _:
-            raise ValueError(f"job kind {job.kind!r}: expected ping, stranger or swarm")
+            raise ValueError(f"job kind {job.kind!r}: expected ping, stranger, v1 or native")
     began, cpu_began = time.perf_counter(), time.process_time()
     exchanges = _play(job, scripts)
-    return Tally(exchanges, time.perf_counter() - began, time.process_time() - cpu_began)
+    return Tally(
+        exchanges, assigned.pieces, time.perf_counter() - began, time.process_time() - cpu_began
+    )
 
 
 # --- scripts --------------------------------------------------------------------------------------
@@ -97,53 +101,32 @@ def _repeat(request: bytes, until: float) -> Script:
         yield request
 
 
-def _peer(url: str, name: str) -> Generator[V1Request, V1Reply, None]:
-    """Register, then pull and report every piece that is offered, until the file is complete."""
-    peer = PeerId(name)
-    registered = yield Register(
-        raw_url=url,
-        task_url=url,
-        peer=peer,
-        ip="127.0.0.1",
-        host_name="benchmark",
-        port=15001,
-        path=f"/peer/file/{name}",
-        digest_form=DigestForm.SHA256,
-    )
-    assert isinstance(registered, Registered), registered
-    task = registered.task
-    start = pull = PullPieces(task, peer, PullStatus.START, PullResult.INVALID)
-    while True:
-        match (yield pull):
-            case PiecesOffered(offers):
-                for offer in offers:
-                    report = ReportPiece(task, peer, offer.parent, offer.piece, offer.piece_size)
-                    yield report
-                    pull = PullPieces(
-                        task,
-                        peer,
-                        PullStatus.RUNNING,
-                        PullResult.SEMI_SUCCESS,
-                        offer.parent,
-                        offer.piece,
-                        offer.piece_size,
-                    )
-            case TaskCompleted():
-                return
-            case Refused(Code.PEER_WAIT):
-                pull = start
-            case other:
-                raise RuntimeError(f"a pull was answered {other}")
+class Assigned:
+    """Counts the pieces that peers say they have got."""
+
+    def __init__(self) -> None:
+        self.pieces = 0
+
+    def hear(self, request: Request) -> None:
+        """Take in what a peer says."""
+        match request:
+            case Update(held=held):
+                self.pieces += len(held)
+            case ReportPiece():
+                self.pieces += 1
+            case _:
+                pass
 
 
-def _spoken(conversation: Generator[V1Request, V1Reply, None]) -> Script:
-    """Put a conversation into Dragonfly's HTTP calls."""
+def _spoken(conversation: Conversation, assigned: Assigned) -> Script:
+    """Put a conversation into HTTP calls."""
     request = next(conversation)
     while True:
-        call = encode_request(request)
+        call = encode_call(request)
+        assigned.hear(request)
         body = yield _http(call.method, call.target, call.headers, call.body)
         try:
-            request = conversation.send(decode_reply(request, 200, body))
+            request = conversation.send(decode_answer(request, 200, body))
         except StopIteration:
             return
 

@@ -31,14 +31,17 @@ class Answers:
     ) -> None:
         self._copy, self._md5s, self._swarm, self._config = copy, md5s, swarm, config
         self._cdn_peer = cdn_peer_id(config.ip, task)
+        self._sha256s: dict[PieceIndex, str] = {}
         self._path = f"/download/{task[:3]}/{task}"
 
     def offer(self, member: Member, piece: PieceIndex, parent: Member | None) -> PieceOffer:
         """Return what ``member`` has to know to get ``piece`` from ``parent``, None: the copy."""
         copy = self._copy
         sha256 = ""
-        if not copy.is_source and member.digest_form is DigestForm.SHA256:
-            sha256 = copy.digests[piece].removeprefix("sha256:")
+        if member.digest_form is DigestForm.SHA256 and not copy.is_source:
+            if (known := self._sha256s.get(piece)) is None:
+                known = self._sha256s[piece] = copy.digests[piece].removeprefix("sha256:")
+            sha256 = known
         if parent is not None:
             source = parent.peer, parent.host, parent.port, parent.path
         elif copy.is_source:

@@ -31,8 +31,9 @@ def draw(mask: int, rng: Random) -> int:
         place = int(rng.random() * mask.bit_length())
         above = mask >> place
         return place + (above & -above).bit_length() - 1
-    for _ in range(int(rng.random() * count) if count > 1 else 0):
-        mask &= mask - 1
+    if count > 1:
+        for _ in range(int(rng.random() * count)):
+            mask &= mask - 1
     return (mask & -mask).bit_length() - 1
 
 
@@ -42,8 +43,12 @@ def turn(mask: int, rng: Random) -> Iterator[int]:
         first = draw(mask, rng)
         yield first  # mostly the only one that is asked for
         above = mask >> first + 1 << first + 1
-        yield from each(above)
-        yield from each(mask ^ above ^ 1 << first)
+        for part in (above, mask ^ above ^ 1 << first):
+            left = part
+            while left:
+                low = left & -left
+                yield low.bit_length() - 1
+                left ^= low
 
 
 def each(mask: int) -> Iterator[int]:

@@ -39,6 +39,8 @@ class Dispatcher:
 
     def uplink_freed(self, parent: Member | None, now: float) -> None:
         """An uplink, perhaps the supernode's own, may be free: have it used."""
+        if not self._swarm.queued or (parent is not None and parent.rank < 0):
+            return
         while (found := self._policy.taker_from(parent)) is not None:
             self.assign(found, now)
 
@@ -60,11 +62,13 @@ class Dispatcher:
         offer = self._answers.offer(member, piece, parent)
         flight = self._swarm.start(member, parent, offer.parent, now)
         self._bring(flight, piece, offer, now)
-        if member.orders is not None and parent is not None:
-            length = self._run_length(member, parent)
-            more = self._policy.continue_run(member, parent, length - 1)
-            for piece in more:
-                self._bring(flight, piece, self._answers.offer(member, piece, parent), now)
+        if (book := member.orders) is not None:
+            book.order(piece)
+            if parent is not None:
+                length = self._run_length(member, parent)
+                for piece in self._policy.continue_run(member, parent, length - 1):
+                    self._bring(flight, piece, self._answers.offer(member, piece, parent), now)
+                    book.order(piece)
         self._swarm.requeue(member)
         self._touched[member] = None
 
@@ -119,8 +123,6 @@ class Dispatcher:
         replaced = self._swarm.bring(flight, piece, offer, now)
         if replaced is not None:
             self._freed.append(replaced.parent)
-        if (book := flight.child.orders) is not None:
-            book.order(piece)
 
     def _run_length(self, member: Member, parent: Member) -> int:
         """Return how many pieces to get from one parent at a time.

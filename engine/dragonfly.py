@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from .bits import draw, each
-from .ids import PieceIndex
+from .ids import PieceIndex, is_cdn
 from .rules import Slots
 from .scheduler import Assignment
 from .swarm import Swarm
@@ -68,10 +68,10 @@ class DragonflyV1:
     def last_resort(self, member: Member) -> Assignment | None:
         """Nobody waits long enough for one."""
 
-    def reported(self, member: Member, *, from_cdn: bool, now: float) -> None:
+    def reported(self, member: Member, parent: PeerId, now: float) -> None:
         """Take in that a member got a piece."""
         self._failures.pop(member.peer, None)
-        if from_cdn and self._cdn_load:
+        if self._cdn_load and is_cdn(parent):
             self._cdn_load, self._cdn_moved_at = self._cdn_load - 1, now
 
     def failed(self, member: Member) -> None:

@@ -8,7 +8,7 @@ supernode's own copy is not counted.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from .bits import draw, turn
 from .ids import PieceIndex
@@ -38,11 +38,11 @@ class Picker:
 
     def gained(self, piece: PieceIndex) -> None:
         """A peer holds ``piece`` now, or has begun to fetch it."""
-        self._move(piece, self._copies[piece] + 1)
+        self._move(piece, 1)
 
     def lost(self, piece: PieceIndex) -> None:
         """A copy counted by ``gained`` is no more."""
-        self._move(piece, self._copies[piece] - 1)
+        self._move(piece, -1)
 
     def at_most(self, copies: int) -> int:
         """Return the set of pieces with at most ``copies`` copies."""
@@ -63,7 +63,12 @@ class Picker:
     def by_rarity(self, among: int, rng: Random) -> Iterator[PieceIndex]:
         """Yield the pieces of a set, rarest first, from a random one on among equals."""
         for level in self._levels:
-            yield from map(PieceIndex, turn(self._pieces[level] & among, rng))
+            if not (here := self._pieces[level] & among):
+                continue
+            if here & here - 1:
+                yield from cast("Iterator[PieceIndex]", turn(here, rng))
+            else:
+                yield PieceIndex(here.bit_length() - 1)
 
     def check(self) -> None:
         """Assert that the sets agree with the counts."""
@@ -75,16 +80,19 @@ class Picker:
             counted[copies] = counted.get(copies, 0) | 1 << piece
         assert counted == self._pieces
 
-    def _move(self, piece: PieceIndex, copies: int) -> None:
-        before = self._copies[piece]
-        left = self._pieces[before] & ~(1 << piece)
-        if left:
-            self._pieces[before] = left
+    def _move(self, piece: PieceIndex, more: int) -> None:
+        before, pieces, bit = self._copies[piece], self._pieces, 1 << piece
+        copies = before + more
+        if left := pieces[before] ^ bit:
+            pieces[before] = left
         else:
-            del self._pieces[before]
+            del pieces[before]
             del self._levels[bisect_left(self._levels, before)]
         self._copies[piece] = copies
-        self._enter(piece, copies)
+        if (there := pieces.get(copies)) is not None:
+            pieces[copies] = there | bit
+        else:
+            self._enter(piece, copies)
 
     def _enter(self, piece: int, copies: int) -> None:
         assert copies >= 0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from .config import SupernodeConfig
-    from .ids import PieceIndex
+    from .ids import PeerId, PieceIndex
     from .members import Member
     from .scheduler import Assignment
 
@@ -54,8 +54,8 @@ class Policy(Protocol):
         """Find something for a member whose pull was held in vain."""
         ...
 
-    def reported(self, member: Member, *, from_cdn: bool, now: float) -> None:
-        """A member says that it holds a piece, and whether the supernode's copy sent it."""
+    def reported(self, member: Member, parent: PeerId, now: float, /) -> None:
+        """A member says that it holds a piece, and who sent it."""
         ...
 
     def failed(self, member: Member, /) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from random import Random
 
+    from .ids import PeerId
     from .members import Member
     from .orders import PieceOrder
     from .swarm import Swarm
@@ -58,10 +59,7 @@ class Scheduler:
         from_cdn = self._from_cdn(member, missing) if swarm.cdn_is_free else 0
         if free.bit_count() > _FEW_UPLINKS:
             return self._by_piece(member, missing, free, from_cdn)
-        on_offer = 0
-        for index in each(free):
-            on_offer |= swarm.find(index).holds
-        on_offer = on_offer & missing | from_cdn
+        on_offer = swarm.held_by(free) & missing | from_cdn
         if not on_offer:
             return None
         piece = self._choose(member, on_offer)
@@ -91,7 +89,8 @@ class Scheduler:
         wanted = self.swarm.missing(member) & parent.holds
         if most < 1 or not wanted:
             return ()
-        urgent = self._urgent(member, wanted)
+        if not (urgent := self._urgent(member, wanted)):
+            return [*islice(self._order.each(wanted), most)]
         soon = islice(map(PieceIndex, each(urgent)), most)
         return [*soon, *islice(self._order.each(wanted & ~urgent), most - urgent.bit_count())]
 
@@ -111,7 +110,7 @@ class Scheduler:
             return None
         return Assignment(member, self._order.first(orphans), None)
 
-    def reported(self, member: Member, *, from_cdn: bool, now: float) -> None:
+    def reported(self, member: Member, parent: PeerId, now: float) -> None:
         """Nothing here depends on it: the swarm knows."""
 
     def failed(self, member: Member) -> None:
@@ -142,8 +141,10 @@ class Scheduler:
     ) -> Assignment | None:
         tries, holders = _MAX_TRIES, self.swarm.holders
         known = missing & ((1 << len(holders)) - 1)  # of the others nobody has a copy yet
-        soon = map(PieceIndex, each(self._urgent(member, known)))
-        for piece in chain(soon, self._order.each(known)):
+        pieces = self._order.each(known)
+        if member.wanted is not None:
+            pieces = chain(map(PieceIndex, each(self._urgent(member, known))), pieces)
+        for piece in pieces:
             if holders[piece] & free:
                 return Assignment(member, piece, self._parent(piece, free))
             if from_cdn >> piece & 1:
@@ -155,7 +156,7 @@ class Scheduler:
 
     def _choose(self, member: Member, among: int) -> PieceIndex:
         """Return the piece of a set that is not empty that a member should take."""
-        if urgent := self._urgent(member, among):
+        if member.wanted is not None and (urgent := self._urgent(member, among)):
             return PieceIndex(lowest(urgent))
         return self._order.first(among)
 

@@ -8,7 +8,7 @@ origin has said how long the file is.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
 
@@ -30,7 +30,7 @@ from .events import (
     PieceVerified,
     Requested,
 )
-from .ids import ExchangeId, PeerId, TaskId, is_cdn
+from .ids import ExchangeId, TaskId, is_cdn
 from .joining import Joining, Joinings
 from .messages import (
     Acknowledged,
@@ -49,6 +49,7 @@ from .messages import (
     Update,
     WarmTask,
 )
+from .standing import asks_otherwise, cannot_join, conflict, is_other_content
 from .task import Task
 from .views import census_of, in_flight_in, view_of
 
@@ -71,9 +72,8 @@ _OTHERWISE_S: Final = 1.0
 
 class _Hold(NamedTuple):
     due: float
-    exchange: ExchangeId
-    task: TaskId
-    peer: PeerId
+    task: Task
+    member: Member
 
 
 class SupernodeEngine:
@@ -89,10 +89,11 @@ class SupernodeEngine:
         self._copies = Copies(config, self._tasks)
         self._joinings = Joinings()
         self._warmings = Joinings()
-        self._pulls: deque[_Hold] = deque()
+        self._pulls: OrderedDict[ExchangeId, _Hold] = OrderedDict()
         self._next_sweep = inf
         self._gc_at = -inf
         self._has_begun = False
+        self._due = inf
         self.copies_failed = 0
 
     @property
@@ -171,7 +172,8 @@ class SupernodeEngine:
                 self._dropped(exchange, out)
             case _:
                 assert_never(event)
-        if not self._has_begun or self.deadline() <= now:
+        self._settle_holds(out)
+        if self._due <= now or not self._has_begun:
             out += self.tick(now)
         return out
 
@@ -180,8 +182,9 @@ class SupernodeEngine:
         self._now = now = max(self._now, now)
         self._has_begun = True
         out: list[SupernodeEffect] = []
-        while self._pulls and self._pulls[0].due <= now:
-            self._release_pull(self._pulls.popleft(), out)
+        while self._pulls and next(iter(self._pulls.values())).due <= now:
+            _, hold = self._pulls.popitem(last=False)
+            hold.task.release(hold.member, now, out)
         for exchange, task, wanted in self._joinings.pop_due(now):
             reply: Reply = Refused(Code.WAIT_AUTH, "the origin has not answered yet, ask again")
             if task.is_open:  # only not sure whether the origin still has this content
@@ -190,22 +193,25 @@ class SupernodeEngine:
         if self._next_sweep <= now:
             self._sweep(out)
         self._copies.tick(now, out)
+        self._settle_holds(out)
         return out
 
     def deadline(self) -> float:
         """Return when the next hold, retry or sweep is due."""
-        due = min(self._next_sweep, self._joinings.deadline(), self._copies.deadline())
-        pulls = self._pulls
-        return pulls[0].due if pulls and pulls[0].due < due else due
+        return self._due
 
     def check(self) -> None:
         """Recount every task; assert that whatever is held will be answered."""
-        held = {hold.exchange for hold in self._pulls}
+        held: set[ExchangeId] = set()
         for name, task in self._tasks.items():
             task.check()
             assert task.id == name
             for member in task.swarm.by_peer.values():
-                assert member.exchange is None or member.exchange in held
+                if member.exchange is not None:
+                    held.add(member.exchange)
+                    assert self._pulls[member.exchange].member is member
+        assert held == self._pulls.keys()
+        assert self._due == self._next_due()
         assert bool(self._tasks) == (self._next_sweep < inf)
         self._joinings.check()
         self._warmings.check()
@@ -215,10 +221,10 @@ class SupernodeEngine:
 
     def _register(self, exchange: ExchangeId, wanted: Register, out: list[SupernodeEffect]) -> None:
         task = self._task_for(wanted, out)
-        if _is_other_content(task.wanted, wanted):
-            out.append(Answer(exchange, _conflict(task)))
+        if is_other_content(task.wanted, wanted):
+            out.append(Answer(exchange, conflict(task)))
         elif task.failed_at is not None:
-            out.append(Answer(exchange, _cannot_join(task, wanted)))
+            out.append(Answer(exchange, cannot_join(task, wanted)))
         elif task.is_open and not self._copies.is_in_doubt(task, wanted, self._now, out):
             out.append(Answer(exchange, task.join(wanted, self._now, out)))
         else:
@@ -228,8 +234,8 @@ class SupernodeEngine:
 
     def _warm(self, exchange: ExchangeId, wanted: Register, out: list[SupernodeEffect]) -> None:
         task = self._task_for(wanted, out)
-        if _is_other_content(task.wanted, wanted):
-            out.append(Answer(exchange, _conflict(task)))
+        if is_other_content(task.wanted, wanted):
+            out.append(Answer(exchange, conflict(task)))
             return
         self._warmings.hold(Joining(exchange, task, wanted), inf)
         if not task.is_complete or not self._copies.is_in_doubt(task, wanted, self._now, out):
@@ -258,7 +264,7 @@ class SupernodeEngine:
             return
         failed = task.failed_at is not None
         for exchange, _, wanted in self._joinings.release_all(task):
-            reply = _cannot_join(task, wanted) if failed else task.join(wanted, self._now, out)
+            reply = cannot_join(task, wanted) if failed else task.join(wanted, self._now, out)
             out.append(Answer(exchange, reply))
 
     def _answer_warmings(self, task: Task, out: list[SupernodeEffect]) -> None:
@@ -267,9 +273,7 @@ class SupernodeEngine:
         for exchange, _, wanted in self._warmings.release_all(task):
             failed = task.failed_at is not None
             out.append(
-                Answer(
-                    exchange, _cannot_join(task, wanted) if failed else task.answers.completion()
-                )
+                Answer(exchange, cannot_join(task, wanted) if failed else task.answers.completion())
             )
 
     def _may_ask_again(self, task: Task, wanted: Register) -> bool:
@@ -277,7 +281,7 @@ class SupernodeEngine:
         assert task.cdn.failure is not None
         lasting = task.cdn.failure.failure is OriginFailure.STATUS
         pause = self._config.fail_access_s if lasting else _TRANSIENT_FAIL_S
-        if _asks_otherwise(task, wanted):
+        if asks_otherwise(task, wanted):
             pause = _OTHERWISE_S
         return self._now - task.failed_at >= min(pause, self._config.fail_access_s)
 
@@ -335,7 +339,21 @@ class SupernodeEngine:
     def _hold(self, exchange: ExchangeId, task: Task, member: Member) -> None:
         if member.exchange == exchange:
             due = self._now + self._config.hold_s
-            self._pulls.append(_Hold(due, exchange, task.id, member.peer))
+            self._pulls[exchange] = _Hold(due, task, member)
+
+    def _settle_holds(self, out: list[SupernodeEffect]) -> None:
+        """Forget what is answered, and find out when something is due."""
+        if pulls := self._pulls:
+            for effect in out:
+                if isinstance(effect, Answer):
+                    pulls.pop(effect.exchange, None)
+        self._due = self._next_due()
+
+    def _next_due(self) -> float:
+        due = min(self._next_sweep, self._joinings.deadline(), self._copies.deadline())
+        if self._pulls:
+            return min(due, next(iter(self._pulls.values())).due)
+        return due
 
     def _report_error(self, said: ReportPieceError, out: list[SupernodeEffect]) -> None:
         if (task := self._tasks.get(said.task)) is None:
@@ -376,21 +394,11 @@ class SupernodeEngine:
         if task is not None and (member := task.swarm.by_peer.get(said.peer)) is not None:
             task.leave(member, self._now, out)
 
-    def _release_pull(self, hold: _Hold, out: list[SupernodeEffect]) -> None:
-        task = self._tasks.get(hold.task)
-        member = task.swarm.by_peer.get(hold.peer) if task is not None else None
-        if task is not None and member is not None and member.exchange == hold.exchange:
-            task.release(member, self._now, out)
-
     def _dropped(self, exchange: ExchangeId, out: list[SupernodeEffect]) -> None:
         if self._joinings.release(exchange) or self._warmings.release(exchange):
             return
-        for hold in self._pulls:
-            if hold.exchange == exchange and (task := self._tasks.get(hold.task)) is not None:
-                member = task.swarm.by_peer.get(hold.peer)
-                if member is not None and member.exchange == exchange:
-                    task.lost(member, self._now, out)
-                return
+        if (hold := self._pulls.pop(exchange, None)) is not None:
+            hold.task.lost(hold.member, self._now, out)
 
     # --- copies and the end of tasks ---
 
@@ -471,43 +479,3 @@ class SupernodeEngine:
 
 _REPORT_OK: Final = Acknowledged(Code.REPORT_OK)
 _AT_REST: Final = (CdnPhase.COMPLETE, CdnPhase.FAILED)
-
-
-def _is_other_content(known: Register, wanted: Register) -> bool:
-    return (known.task_url, known.md5, known.identifier if not known.md5 else "") != (
-        wanted.task_url,
-        wanted.md5,
-        wanted.identifier if not wanted.md5 else "",
-    )
-
-
-def _conflict(task: Task) -> Refused:
-    text = f"task {task.id} stands for another url or digest"
-    return Refused(Code.TASK_CONFLICT, text)
-
-
-def _asks_otherwise(task: Task, wanted: Register) -> bool:
-    """Tell whether what failed may work in the way of another registration."""
-    known, failure = task.wanted, task.cdn.failure
-    assert failure is not None
-    if failure.failure is OriginFailure.STATUS and failure.status not in _DENIED:
-        return False
-    return (known.raw_url, known.headers, known.insecure, known.root_cas) != (
-        wanted.raw_url,
-        wanted.headers,
-        wanted.insecure,
-        wanted.root_cas,
-    )
-
-
-_DENIED: Final = (401, 403, 407)
-
-
-def _cannot_join(task: Task, wanted: Register) -> Reply:
-    failure = task.cdn.failure
-    assert failure is not None
-    if wanted.dfdaemon and failure.status in (401, 407):
-        return Refused(Code.NEED_AUTH, failure.reason)
-    # Another supernode may have room; with an origin that fails none is better off.
-    code = Code.SYSTEM_ERROR if failure.failure.is_ours else Code.URL_UNREACHABLE
-    return Refused(code, failure.reason)

@@ -114,6 +114,16 @@ class Swarm:
         assert member is not None
         return member
 
+    def held_by(self, among: int) -> int:
+        """Return the pieces that any of these members holds."""
+        held, members = 0, self.members
+        while among:
+            low = among & -among
+            among ^= low
+            if (member := members[low.bit_length() - 1]) is not None:
+                held |= member.holds
+        return held
+
     # --- pieces ---
 
     def know_all(self, layout: PieceLayout) -> None:
@@ -133,9 +143,9 @@ class Swarm:
     def missing(self, member: Member) -> int:
         """Return the pieces that a member still needs and nobody is bringing in time."""
         known = self.cdn_holds if self.all_pieces is None else self.all_pieces
-        if member.digest_form is DigestForm.MD5_WRAPPED:
-            known &= self.md5_known
-        return known & ~(member.has | member.in_flight)
+        if member.digest_form is DigestForm.SHA256:
+            return known & ~(member.has | member.in_flight)
+        return known & self.md5_known & ~(member.has | member.in_flight)
 
     def is_complete(self, member: Member) -> bool:
         """Tell whether a member has the whole file."""
@@ -189,11 +199,13 @@ class Swarm:
     ) -> Member | None:
         """As ``arrived`` and ``holds`` in one: what was in flight is a copy to be had now."""
         flight = self._came(member, piece, now, said)
+        is_first = not member.holds
         if member.port and not member.banned:
             member.holds |= 1 << piece
         if member.serves:  # what was counted while it was in flight counts on
             self.holders[piece] |= 1 << member.index
-            self._place(member)
+            if is_first:
+                self._place(member)
         return flight.parent
 
     def give_up(self, member: Member, piece: PieceIndex, now: float) -> Flight:
@@ -235,17 +247,7 @@ class Swarm:
         First come those with nothing, then those with least in flight; among equals those who
         have less than the average.
         """
-        level = -1
-        running = member.down.active - member.late
-        may_wait = (
-            member.exchange is not None
-            and running < self.speeds.down_slots
-            and member.down.active < member.most_down_slots
-        )
-        if may_wait and self._lacks(member):
-            level = 2 * (running + 1 if member.has else running)
-            if self.rules.behind and member.count * self.growing > self.gathered:
-                level += 1
+        level = self._level(member) if member.exchange is not None else -1
         if level == member.level:
             return
         bit = 1 << member.index
@@ -307,9 +309,19 @@ class Swarm:
 
     # --- inside ---
 
-    def _lacks(self, member: Member) -> bool:
-        """Tell whether there is or may be a piece that nobody is bringing to a member in time."""
-        return self.all_pieces is None or bool(self.all_pieces & ~(member.has | member.in_flight))
+    def _level(self, member: Member) -> int:
+        """Return the place in the queue of a member that has an open exchange."""
+        active = member.down.active
+        running = active - member.late
+        if running >= self.speeds.down_slots or active >= member.most_down_slots:
+            return -1
+        everything = self.all_pieces
+        if everything is not None and not everything & ~(member.has | member.in_flight):
+            return -1
+        level = 2 * (running + 1 if member.has else running)
+        if self.rules.behind and member.count * self.growing > self.gathered:
+            level += 1
+        return level
 
     def _came(self, member: Member, piece: PieceIndex, now: float, said: PeerId) -> Flight:
         flight = member.fetching[piece]
@@ -318,8 +330,8 @@ class Swarm:
         elif self._measures and self._layout is not None:
             is_last = piece == self._last
             flight.got_bytes += self._layout.size(piece) if is_last else self._content_size
-        if len(flight.offers) == 1 and flight.is_measured:
-            self._learn(flight, flight.got_bytes, now)
+            if flight.is_measured and len(flight.offers) == 1:
+                self._learn(flight, flight.got_bytes, now)
         self._land(member, piece, now)
         self._gain(member, piece)
         return flight
@@ -344,14 +356,14 @@ class Swarm:
         member.has |= 1 << piece
         member.count += 1
         self.gathered += 1
-        if self.is_complete(member):
+        if self.all_pieces == member.has:
             self.growing -= 1
             self.gathered -= member.count
 
     def _place(self, member: Member) -> None:
         """Put a member where it belongs among the free uplinks."""
-        place, active = -1, member.up.active
-        if member.serves and member.holds and active < member.up_slots:
+        place = -1
+        if member.serves and member.holds and (active := member.up.active) < member.up_slots:
             place = member.steps + SHARED[active]
         if place != member.rank:
             self.uplinks.move(member.index, member.rank, place)

@@ -339,11 +339,12 @@ class Task:
         swarm = self.swarm
         if not swarm.cdn_holds >> piece & 1:
             return NO_DIGEST  # not ours yet, so nothing to compare with: it is offered later
-        known = self.cdn.digests.get(piece, NO_DIGEST)
-        if digest and known and digest not in (known, f"md5:{self._md5s.of(piece)}"):
-            swarm.drops(member, piece)
-            return known
-        self._policy.reported(member, from_cdn=is_cdn(parent), now=now)
+        if digest:
+            known = self.cdn.digests.get(piece, NO_DIGEST)
+            if known and digest not in (known, f"md5:{self._md5s.of(piece)}"):
+                swarm.drops(member, piece)
+                return known
+        self._policy.reported(member, parent, now)
         if piece in member.fetching:
             freed = swarm.delivered(member, piece, now, parent)
             if freed is not None:
@@ -358,7 +359,8 @@ class Task:
 
     def _is_wrong(self, note: HeldNote, member: Member, now: float) -> bool:
         """Take in that a member holds a piece; tell whether it is not what it should be."""
-        if self._misfit(note.piece, self.cdn.piece_size) is not None:
+        everything = self.swarm.all_pieces
+        if everything is not None and not everything >> note.piece & 1:
             return True
         return bool(self._took(member, note.piece, note.parent, note.digest, now))
 

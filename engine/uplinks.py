@@ -43,9 +43,12 @@ class Uplinks:
 
     def best(self, among: int, rng: Random) -> int:
         """Return one of those members of a set of free ones that would send fastest."""
-        for place in each(self._used):
-            if here := self._ranks[place] & among:
+        used = self._used
+        while used:
+            low = used & -used
+            if here := self._ranks[low.bit_length() - 1] & among:
                 return draw(here, rng)
+            used ^= low
         raise AssertionError("a free uplink that has no rank")
 
     def ranks(self) -> dict[int, int]:

@@ -20,15 +20,18 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class _Waiting:
-    answered: trio.Event
+    answered: trio.Event | None = None
     reply: Reply | None = None
 
 
 class Exchanges:
-    """Turns each question into an event and waits for its ``Answer``; ``post`` takes the events."""
+    """Turns each question into an event and waits for its ``Answer``.
 
-    def __init__(self, post: Callable[[Requested | Dropped], None]) -> None:
-        self._post = post
+    ``tell`` takes the events; what answers at once may do so before it returns.
+    """
+
+    def __init__(self, tell: Callable[[Requested | Dropped], None]) -> None:
+        self._tell = tell
         self._ids = count(1)
         self._waiting: dict[ExchangeId, _Waiting] = {}
 
@@ -36,18 +39,23 @@ class Exchanges:
         """Perform an ``Answer``; whoever asks no longer misses it."""
         if (waiting := self._waiting.get(effect.exchange)) is not None:
             waiting.reply = effect.reply
-            waiting.answered.set()
+            if waiting.answered is not None:
+                waiting.answered.set()
 
     async def ask(self, request: Request | Command) -> Reply:
         """Put a question; cancelled, it is withdrawn."""
         exchange = ExchangeId(next(self._ids))
-        waiting = self._waiting[exchange] = _Waiting(trio.Event())
-        self._post(Requested(exchange, request))
+        waiting = self._waiting[exchange] = _Waiting()
+        self._tell(Requested(exchange, request))
+        if waiting.reply is not None:
+            del self._waiting[exchange]
+            return waiting.reply
+        waiting.answered = trio.Event()
         try:
             await waiting.answered.wait()
         finally:
             del self._waiting[exchange]
             if waiting.reply is None:
-                self._post(Dropped(exchange))
+                self._tell(Dropped(exchange))
         assert waiting.reply is not None
         return waiting.reply

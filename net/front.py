@@ -48,7 +48,7 @@ class Traffic:
 
 
 class Front:
-    """The control port of one supernode; its questions go to ``post``, preheats into ``nursery``.
+    """The control port of one supernode; its questions go to ``tell``, preheats into ``nursery``.
 
     ``timed`` is the engine for the host to drive.  ``performed`` must see each of its effects,
     and ``read_said`` each event of a read.
@@ -58,7 +58,7 @@ class Front:
         self,
         engine: SupernodeEngine,
         config: SupernodeConfig,
-        post: Callable[[Requested | Dropped], None],
+        tell: Callable[[Requested | Dropped], None],
         nursery: trio.Nursery,
         registries: RegistryClient,
         traffic: Traffic,
@@ -66,7 +66,7 @@ class Front:
         profiles: bool = False,
     ) -> None:
         self._engine, self._traffic = engine, traffic
-        self._exchanges = Exchanges(post)
+        self._exchanges = Exchanges(tell)
         self._metrics = Metrics()
         self._records = PeerRecords()
         self.timed = ScheduleTimer(engine, self._metrics.schedule_ms)

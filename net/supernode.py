@@ -155,7 +155,7 @@ class _Supernode:
             cache_hits=lambda: self.cdn.cache_hits,
         )
         self._front = Front(
-            *(engine, config, self._post, nursery, registries, traffic), profiles=settings.profiles
+            *(engine, config, self._tell, nursery, registries, traffic), profiles=settings.profiles
         )
         self.control = self._front.control
         self.host: Host[SupernodeEvent, SupernodeEffect] = Host(
@@ -165,8 +165,8 @@ class _Supernode:
             paranoid=settings.paranoid,
         )
 
-    def _post(self, event: SupernodeEvent) -> None:
-        self.host.post(event)
+    def _tell(self, event: SupernodeEvent) -> None:
+        self.host.tell(event)
 
     def _perform(self, effect: SupernodeEffect) -> None:
         self._front.performed(effect)

@@ -6,7 +6,7 @@ passed over, missing ones have the values of the messages.  This folder's README
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
@@ -46,9 +46,9 @@ def encode_update(said: Update) -> bytes:
             peer=said.peer,
             number=said.number,
             heard=said.heard,
-            held=[(note.piece, note.parent, note.digest) for note in said.held],
-            failed=[(note.piece, note.parent, note.kind) for note in said.failed],
-            under_way=list(said.under_way),
+            held=tuple([(note.piece, note.parent, note.digest) for note in said.held]),
+            failed=tuple([(note.piece, note.parent, note.kind) for note in said.failed]),
+            under_way=said.under_way,
             free=said.free,
             wanted=said.wanted,
         )
@@ -58,23 +58,22 @@ def encode_update(said: Update) -> bytes:
 def decode_update(body: bytes) -> Update:
     """Return the update in the body of a call; raises ``RemoteProtocolError``."""
     said = _decoded(_updates, body, "update")
-    _bounded("update", said.held, said.failed, said.under_way)
+    texts: list[str] = [said.task, said.peer]
+    for _, parent, text in said.held:
+        texts += (parent, text)
+    for _, parent, text in said.failed:
+        texts += (parent, text)
+    _printable(texts)
     return Update(
-        task=TaskId(_text(said.task, "task")),
-        peer=PeerId(_text(said.peer, "peer")),
-        number=_number(said.number, "number", MAX_INT),
-        heard=_number(said.heard, "heard", MAX_INT),
-        held=tuple(
-            HeldNote(_piece(piece), PeerId(_text(parent, "held")), Digest(_text(digest, "held")))
-            for piece, parent, digest in said.held
-        ),
-        failed=tuple(
-            FailedNote(_piece(piece), PeerId(_text(parent, "failed")), _text(kind, "failed"))
-            for piece, parent, kind in said.failed
-        ),
-        under_way=tuple(map(_piece, said.under_way)),
-        free=_number(said.free, "free", _MOST),
-        wanted=None if said.wanted is None else _piece(said.wanted),
+        said.task,
+        said.peer,
+        said.number,
+        said.heard,
+        tuple([HeldNote(piece, parent, digest) for piece, parent, digest in said.held]),
+        tuple([FailedNote(piece, parent, kind) for piece, parent, kind in said.failed]),
+        said.under_way,
+        said.free,
+        said.wanted,
     )
 
 
@@ -113,16 +112,24 @@ def decode_orders(body: bytes) -> Reply:
     )
 
 
+_Name: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_NAME)]
+_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_INT)]
+_Piece: TypeAlias = Annotated[PieceIndex, msgspec.Meta(ge=0, le=_MAX_PIECE)]
+_Peer: TypeAlias = Annotated[PeerId, msgspec.Meta(max_length=MAX_NAME)]
+_Digest: TypeAlias = Annotated[Digest, msgspec.Meta(max_length=MAX_NAME)]
+_few = msgspec.Meta(max_length=_MOST)
+
+
 class _Update(msgspec.Struct, omit_defaults=True):
-    task: str
-    peer: str
-    number: int
-    heard: int
-    held: list[tuple[int, str, str]] = []
-    failed: list[tuple[int, str, str]] = []
-    under_way: list[int] = []
-    free: int = 0
-    wanted: int | None = None
+    task: Annotated[TaskId, msgspec.Meta(max_length=MAX_NAME)]
+    peer: _Peer
+    number: _Count
+    heard: _Count
+    held: Annotated[tuple[tuple[_Piece, _Peer, _Digest], ...], _few] = ()
+    failed: Annotated[tuple[tuple[_Piece, _Peer, _Name], ...], _few] = ()
+    under_way: Annotated[tuple[_Piece, ...], _few] = ()
+    free: Annotated[int, msgspec.Meta(ge=0, le=_MOST)] = 0
+    wanted: _Piece | None = None
 
 
 class _Orders(msgspec.Struct, omit_defaults=True):
@@ -205,6 +212,13 @@ def _bounded(where: str, *lists: list[Any]) -> None:
     for found in lists:
         if len(found) > _MOST:
             raise _fail(f"{where}: {len(found)} items: expected at most {_MOST}")
+
+
+def _printable(texts: list[str]) -> None:
+    """Check all at once, and one by one only to name the one that is wrong."""
+    if not "".join(texts).isprintable():
+        for text in texts:
+            _text(text, "update")
 
 
 def _text(value: str, name: str, limit: int = MAX_NAME) -> str:

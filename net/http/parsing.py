@@ -1,9 +1,9 @@
 """Bytes of a connection to requests, without I/O.
 
-h11 reads everything, and most requests need it for nothing: a GET or HEAD without a body whose
-head came whole is recognised by one regular expression.  The expression takes a strict subset of
-what h11 takes, and a test holds the two against each other.  h11 is imported with the first request
-that needs it, which a peer server may never see.
+h11 reads everything, and most requests need it for nothing: a GET or HEAD without a body, or a
+POST that says how long its body is, is recognised by one regular expression if it came whole.  The
+expression takes a strict subset of what h11 takes, and a test holds the two against each other.
+h11 is imported with the first request that needs it, which a peer server may never see.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ if TYPE_CHECKING:
     from .limits import ServerLimits
 
 _PLAIN: Final = re.compile(
-    rb"(GET|HEAD) ([!-~]+) HTTP/1\.1\r\n"
+    rb"(GET|HEAD|POST) ([!-~]+) HTTP/1\.1\r\n"
     rb"((?:[-!#$%&'*+.^_`|~0-9a-zA-Z]+:[\t -~\x80-\xff]*\r\n)+)\r\n"
 )
-_NOT_PLAIN: Final = frozenset(
-    {"connection", "content-length", "expect", "transfer-encoding", "upgrade"}
-)
+_NOT_PLAIN: Final = frozenset({"connection", "expect", "transfer-encoding", "upgrade"})
+_LENGTH: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 _QUOTE_CHARS: Final = 200
 
 _Headers: TypeAlias = tuple[tuple[str, str], ...]
@@ -48,6 +47,7 @@ class RequestReader:
         "_client_host",
         "_head_bytes",
         "_headers",
+        "_length",
         "_limits",
         "_lines",
         "_parser",
@@ -63,13 +63,14 @@ class RequestReader:
         self._limits = limits
         self._client_host = client_host
         self._stream_bodies = stream_bodies
-        self._buffer = b""
+        self._buffer: bytes = b""
         self._parser: h11.Connection | None = None
         self._request: h11.Request | None = None
         self._body = bytearray()
         self._head_bytes = 0
         self._lines = b""  # those of the last plain request: most send the same again
         self._headers: _Headers | None = None
+        self._length: int | None = None  # what they say of the body
         self.keep_alive = True
         """Whether the connection may serve on after the latest request."""
         self.takes_chunks = True
@@ -156,15 +157,18 @@ class RequestReader:
             return None
         lines: bytes = match[3]
         if lines != self._lines:
-            self._lines, self._headers = lines, _plain_headers(lines)
-        if self._headers is None:
+            self._lines, (self._headers, self._length) = lines, _plain_headers(lines)
+        method: str = match[1].decode()
+        if self._headers is None or (self._length is None) != (method != "POST"):
             return None
-        end = match.end()
-        self._buffer = self._buffer[end:]
+        begin, length = match.end(), self._length or 0
+        end = begin + length
+        too_much = length > self._limits.body_bytes or (length > 0 and self._stream_bodies)
+        if too_much or len(self._buffer) < end:
+            return None
+        body, self._buffer = self._buffer[begin:end], self._buffer[end:]
         self.keep_alive = self.takes_chunks = True
-        return HttpRequest(
-            match[1].decode(), match[2].decode(), self._headers, b"", self._client_host, end
-        )
+        return HttpRequest(method, match[2].decode(), self._headers, body, self._client_host, begin)
 
     def _read_any(self) -> HttpRequest | None:
         import h11
@@ -262,8 +266,8 @@ def _has_body(request: h11.Request) -> bool:
     return b"transfer-encoding" in headers or int(headers.get(b"content-length", 0)) > 0
 
 
-def _plain_headers(lines: bytes) -> _Headers | None:
-    """Return the headers, or ``None`` if the request with them takes more than a look."""
+def _plain_headers(lines: bytes) -> tuple[_Headers | None, int | None]:
+    """Return the headers, ``None`` if the request with them takes more than a look; and length."""
     headers = tuple(
         [
             (name.lower(), value.strip(" \t"))
@@ -273,6 +277,9 @@ def _plain_headers(lines: bytes) -> _Headers | None:
         ]
     )
     names = [name for name, _ in headers]
-    if names.count("host") != 1 or not _NOT_PLAIN.isdisjoint(names):
-        return None
-    return headers
+    lengths = [value for name, value in headers if name == "content-length"]
+    if names.count("host") != 1 or not _NOT_PLAIN.isdisjoint(names) or len(lengths) > 1:
+        return None, None
+    if not lengths:
+        return headers, None
+    return (headers, int(lengths[0])) if _LENGTH.fullmatch(lengths[0]) else (None, None)

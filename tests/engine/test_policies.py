@@ -8,7 +8,7 @@ import pytest
 
 from damselfly.engine.config import SupernodeConfig
 from damselfly.engine.errors import ConfigError
-from damselfly.engine.ids import ExchangeId, PeerId, PieceIndex
+from damselfly.engine.ids import ExchangeId, PeerId, PieceIndex, TaskId, cdn_peer_id
 from damselfly.engine.members import Member
 from damselfly.engine.messages import PieceOffer
 from damselfly.engine.piece import DigestForm, PieceLayout
@@ -51,7 +51,8 @@ class Town:
     def got(self, name: str, piece: int, now: float = 0.0, *, from_cdn: bool = True) -> None:
         member = self.members[name]
         self.swarm.delivered(member, PieceIndex(piece), now)
-        self.policy.reported(member, from_cdn=from_cdn, now=now)
+        parent = cdn_peer_id("192.0.2.1", TaskId("t")) if from_cdn else PeerId("10.0.0.9-1-0.1")
+        self.policy.reported(member, parent, now)
 
     def _member(self, name: str, has: str) -> Member:
         made = Member(-1, PeerId(name), name, 1, "/", "sn", DigestForm.SHA256, 0.0)

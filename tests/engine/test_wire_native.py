@@ -121,12 +121,14 @@ def test_keys_of_a_later_version_are_passed_over() -> None:
     ("changes", "text"),
     [
         ({"task": 5}, "str"),
-        ({"number": -1}, "number is -1: expected 0 to"),
-        ({"under_way": [-1]}, "piece is -1: expected 0 to"),
-        ({"under_way": list(range(5000))}, "5000 items: expected at most 4096"),
+        ({"number": -1}, r"Expected `int` >= 0 - at `\$.number`"),
+        ({"under_way": [-1]}, r"Expected `int` >= 0 - at `\$.under_way\[0\]`"),
+        ({"under_way": list(range(5000))}, "length <= 4096 - at"),
+        ({"held": [[1 << 25, "p", ""]]}, r"Expected `int` <= 16777216"),
+        ({"held": [[1, "p" * 600, ""]]}, r"Expected `str` of length <= 512"),
         ({"held": [[1, "p"]]}, "length 3"),
         ({"peer": "a\r\nb"}, "expected no control characters"),
-        ({"free": 1 << 20}, "free is 1048576"),
+        ({"free": 1 << 20}, r"Expected `int` <= 4096 - at `\$.free`"),
     ],
 )
 def test_what_is_wrong_with_an_update_is_named(changes: dict[str, object], text: str) -> None:

@@ -67,6 +67,46 @@ async def test_an_effect_may_post_the_next_event() -> None:
     assert heard == ["x", "xx", "xxx", "xxxx"]
 
 
+async def test_what_is_told_while_the_owner_sleeps_is_handled_at_once() -> None:
+    heard: list[str] = []
+    host: Host[str, str] = Host(Echo(), heard.append)
+    async with trio.open_nursery() as nursery:
+        host.tell("early")
+        assert heard == []
+        await nursery.start(host.run)
+        host.tell("before its first sleep")
+        await trio.testing.wait_all_tasks_blocked()
+        assert heard == ["early", "before its first sleep"]
+        host.tell("now")
+        assert heard[2:] == ["now"]
+        host.post("later")
+        host.tell("behind it")
+        assert heard[3:] == []
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert heard[3:] == ["later", "behind it"]
+
+
+async def test_a_deadline_that_comes_nearer_by_what_is_told_is_kept(
+    autojump_clock: MockClock,
+) -> None:
+    class Hurried(Echo):
+        def handle(self, event: str, now: float) -> list[str]:
+            self.ticks, self.due = 1, now + float(event)
+            return []
+
+    heard: list[float] = []
+    host: Host[str, str] = Host(Hurried(), lambda _tick: heard.append(trio.current_time()))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(host.run)
+        await trio.sleep(1)
+        host.tell("9")
+        host.tell("3")
+        await trio.sleep(50)
+        nursery.cancel_scope.cancel()
+    assert heard == [4.0]
+
+
 async def test_it_ticks_at_the_engines_deadline(autojump_clock: MockClock) -> None:
     heard: list[tuple[float, str]] = []
     host: Host[str, str] = Host(
@@ -100,3 +140,21 @@ async def test_a_bug_in_an_engine_ends_the_host() -> None:
 
     with pytest.raises(AssertionError, match="an invariant"):
         await Host(Broken(), lambda _effect: None, paranoid=True).run()
+
+
+async def test_a_bug_that_shows_in_what_is_told_ends_the_host_and_not_the_teller() -> None:
+    class Fragile(Echo):
+        def handle(self, event: str, now: float) -> list[str]:
+            raise AssertionError(f"cannot take {event}")
+
+    host: Host[str, str] = Host(Fragile(), lambda _effect: None)
+
+    async def tell() -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        host.tell("this")
+        host.tell("that")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tell)
+        with pytest.raises(AssertionError, match="cannot take this"):
+            await host.run()

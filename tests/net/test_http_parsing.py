@@ -153,6 +153,15 @@ def test_expect_continue_is_announced_once() -> None:
     assert reader.is_empty
 
 
+def test_posts_one_behind_the_other_keep_to_their_bodies() -> None:
+    shorter = b"POST /q HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nhi"
+    requests, rejected = read(POST + shorter + PLAIN + POST)
+    assert rejected is None
+    assert [request.body for request in requests] == [b"hello", b"hi", b"", b"hello"]
+    assert [request.method for request in requests] == ["POST", "POST", "GET", "POST"]
+    assert requests[0].head_bytes == len(POST) - len(b"hello")
+
+
 WORDS = st.sampled_from(
     [
         b"GET ", b"HEAD ", b"POST ", b"/", b"/a?b=c", b"*", b" HTTP/1.1\r\n", b" HTTP/1.0\r\n",
@@ -167,12 +176,21 @@ def joined(portions: list[bytes]) -> bytes:
     return b"".join(portions)
 
 
-def headed(method: bytes, headers: list[bytes]) -> bytes:
-    return method + b"/ HTTP/1.1\r\n" + b"".join(headers) + b"\r\n"
+def headed(method: bytes, headers: list[bytes], body: bytes) -> bytes:
+    return method + b"/ HTTP/1.1\r\n" + b"".join(headers) + b"\r\n" + body
 
 
 METHODS = st.sampled_from([b"GET ", b"HEAD ", b"POST "])
-HEADED = st.builds(headed, METHODS, st.lists(WORDS, max_size=6))
+LENGTHS = st.sampled_from([b"Host: a\r\n", *(
+    b"content-length: " + length + b"\r\n"
+    for length in (b"3", b"0", b"003", b"+3", b"3,3", b"\xb2", b"101", b"", b"9999999999")
+)])  # fmt: skip
+HEADED = st.builds(
+    headed,
+    METHODS,
+    st.one_of(st.lists(WORDS, max_size=6), st.lists(LENGTHS, max_size=3)),
+    st.sampled_from([b"", b"ab", b"abc"]),
+)
 STREAMS = st.one_of(
     st.binary(max_size=80),
     st.builds(joined, st.lists(WORDS, max_size=20)),
