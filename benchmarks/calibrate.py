@@ -186,7 +186,7 @@ def _registration(url: str) -> Register:
 
 def _messages_per_s(plan: Plan, node: Server, url: str) -> float:
     """Return how many exchanges a second the supernode schedules a swarm with."""
-    job = Job(node.host, node.port, "swarm", plan.peers, _TIMEOUT_S, url)
+    job = Job(node.host, node.port, "v1", plan.peers, _TIMEOUT_S, url)
     command = [*PYTHON[:1], "-m", "benchmarks.load", json.dumps(asdict(job))]
     done = subprocess.run(
         command, stdout=subprocess.PIPE, check=True, timeout=_TIMEOUT_S, env=ENVIRONMENT, cwd=ROOT

@@ -186,4 +186,4 @@ def test_nobody_needs_the_rights_to_make_hosts() -> None:
     assert "hosts: skipped: hosts " in done.stdout
     assert "small: without hosts of 200 Mb/s: hosts " in done.stdout
     assert "small: Medians of 1 starts" in done.stdout
-    assert "engine: A call of SupernodeEngine" in done.stdout
+    assert "engine: With " in done.stdout
