@@ -261,6 +261,10 @@ class Swarm:
             self.queued &= ~bit
         member.level = level
 
+    def welcomes(self, member: Member, runs: int) -> None:
+        """``member`` says that it would take so many runs more; nobody is given more than most."""
+        member.most_down_slots = min(member.down.active + runs, self._most_down_slots)
+
     @property
     def cdn_is_free(self) -> bool:
         """Tell whether the supernode may upload one more piece of this task."""

@@ -229,7 +229,7 @@ class Task:
             for piece in book.missed(said, member.fetching):
                 self._work.uplink_freed(self.swarm.give_up(member, piece, now).parent, now)
             book.reject(rejected)
-            member.most_down_slots = member.down.active + said.free
+            self.swarm.welcomes(member, said.free)
             if book.has_news:
                 self._work.touch(member)
             # What there is for it now answers the update before, and this one is held.

@@ -232,7 +232,7 @@ def _rate(request: FetchRequest) -> int:
 
 async def _own_ip(nodes: tuple[NodeAddress, ...]) -> str:
     """Return the address from which the first supernode that answers is reached, or nothing."""
-    for node in nodes:
+    for node in dict.fromkeys(nodes):
         with trio.move_on_after(_PROBE_S):
             try:
                 stream = await trio.open_tcp_stream(node.host, node.port)

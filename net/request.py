@@ -38,7 +38,8 @@ class FetchRequest:
     """What to fetch, and how.
 
     ``target`` is where the file shall appear, ``home`` the work home, ``sign`` what makes this
-    run's names unique.  ``dropped`` names query parameters that do not belong to the content's
+    run's names unique.  ``nodes`` are supernodes in any order, each as often as its weight says.
+    ``dropped`` names query parameters that do not belong to the content's
     identity; neither does ``sha256``, by which the finished file is verified as by ``md5``.
     Limits in bytes per second and times in seconds, 0: none.  At most ``pieces_at_once`` pieces,
     or reads of the origin, are received and written at a time.  ``port`` 0: any.  ``root_cas`` are

@@ -59,7 +59,9 @@ def load(path: Path) -> Scenario:
 
 def dump(scenario: Scenario) -> str:
     """Return the YAML that ``load`` makes ``scenario`` of; only what is not as by default."""
-    return yaml.safe_dump(plain(scenario), sort_keys=False, default_flow_style=None)
+    return yaml.safe_dump(  # pyright: ignore[reportUnknownMemberType]
+        plain(scenario), sort_keys=False, default_flow_style=None
+    )
 
 
 def plain(value: Any) -> Any:

@@ -98,7 +98,7 @@ def _contents(told: Told, metrics: DaemonMetrics) -> Contents | DfgetContents:
 def _ready_line(settings: DaemonSettings, host: str, port: int) -> str:
     scheme = "http" if settings.cert_pem is None else "https"
     place = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
-    nodes = ",".join(map(str, settings.supernodes)) or "none, all from the origin"
+    nodes = ",".join(map(str, dict.fromkeys(settings.supernodes))) or "none, all from the origin"
     return (
         f"dfdaemon ready: {place} mirror {settings.registry_mirror.remote} supernodes {nodes}"
         f" home {settings.work_home}"

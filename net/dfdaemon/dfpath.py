@@ -198,7 +198,10 @@ def dfget_arguments(
         words += ["-s", rate, "--totallimit", rate]
     if settings.supernodes:
         # Twice: so dfget asks each of them twice before it gives up.
-        words += ["--node", ",".join([str(node) for node in settings.supernodes] * 2)]
+        words += [
+            "--node",
+            ",".join([str(node) for node in dict.fromkeys(settings.supernodes)] * 2),
+        ]
     for name, value in request.headers:
         if name.lower() not in _NOT_PASSED:
             words += ["--header", f"{name}:{value}"]

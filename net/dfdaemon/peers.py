@@ -123,7 +123,7 @@ class Peers:
 
 async def _address_towards(nodes: tuple[NodeAddress, ...]) -> str:
     """Return this host's address as the first supernode that has one sees it, or nothing."""
-    for node in nodes:
+    for node in dict.fromkeys(nodes):
         try:
             found = await trio.socket.getaddrinfo(node.host, node.port, type=socket.SOCK_DGRAM)
             family, _, _, _, address = found[0]

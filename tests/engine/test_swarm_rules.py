@@ -269,3 +269,13 @@ def test_a_run_is_not_late_before_news_of_it_is_due() -> None:
     assert [member.peer for member in town.swarm.overdue(town.now)] == ["d"]
     assert not child.in_flight
     assert set(child.fetching) == {1, 2}
+
+
+def test_who_would_take_any_number_of_runs_is_given_no_more_than_others() -> None:
+    town = Town()
+    member = town.members["d"]
+    town.start("d", town.parents[0])
+    town.swarm.welcomes(member, 3)
+    assert member.most_down_slots == 4
+    town.swarm.welcomes(member, 4000)
+    assert member.most_down_slots == 8
