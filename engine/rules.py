@@ -41,9 +41,11 @@ class Rules:
     """Among the equally deprived, those with less than the average come first."""
     servers: bool = True
     """The supernode serves first those who pass on what they get."""
+    thrift: bool = True
+    """The supernode gives no more than half a file beyond the first copies."""
 
 
-NO_RULES: Final = Rules(False, False, False, False, False, False)
+NO_RULES: Final = Rules(False, False, False, False, False, False, False)
 RULES: Final = tuple(field.name for field in fields(Rules))
 
 

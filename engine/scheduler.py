@@ -75,7 +75,7 @@ class Scheduler:
             return self._taker(parent, parent.holds, itself, swarm.queued)
         if not swarm.queued or not swarm.cdn_is_free:
             return None
-        gives = swarm.cdn_holds & swarm.picker.at_most(self._rare_copies)
+        gives = self._given()
         if not gives:
             return None
         if not swarm.rules.servers:
@@ -188,13 +188,19 @@ class Scheduler:
         holders = swarm.holders[piece] & free
         return swarm.find(swarm.uplinks.best(holders, self._rng)) if holders else None
 
+    def _given(self) -> int:
+        """Return what the supernode gives: pieces that few have, or none if it gave enough."""
+        swarm = self.swarm
+        rare_copies = 0 if swarm.cdn_has_given_enough else self._rare_copies
+        return swarm.cdn_holds & swarm.picker.at_most(rare_copies)
+
     def _from_cdn(self, member: Member, missing: int) -> int:
         """Pieces the supernode may give: rare ones, and those this member can get nowhere else."""
         swarm = self.swarm
         if swarm.rules.servers and not member.serves and swarm.queued & swarm.servers:
             return 0  # those who wait and pass on what they get go first
         held = missing & swarm.cdn_holds
-        allowed = held & swarm.picker.at_most(self._rare_copies)
+        allowed = held & self._given()
         if member.shunned:
             for piece in each(held & ~allowed):
                 holders = swarm.holders[piece]

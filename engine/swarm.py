@@ -34,6 +34,9 @@ _SLOWED: Final = 2.0
 _IF_LATE: Final = 0.5
 """A piece that is late has some way to go: its parent is slower than the time so far says."""
 _PROBATION_S: Final = 30.0
+_SPARE_COPIES: Final = 0.5
+_SPARE_PIECES: Final = 16
+"""What the supernode gives beyond one file of pieces that peers have, too: the larger of both."""
 
 
 class Swarm:
@@ -52,6 +55,7 @@ class Swarm:
         self.uplinks = Uplinks()
         self.cdn_holds = 0
         self.cdn_uploads = 0
+        self.cdn_gave = 0  # pieces that came of it, however often each
         self.md5_known = 0
         self.all_pieces: int | None = None  # None while the number of pieces is unknown
         self.holders: list[int] = []  # piece -> members that hold it and serve
@@ -270,6 +274,15 @@ class Swarm:
         """Tell whether the supernode may upload one more piece of this task."""
         return self.cdn_uploads < self.slots.cdn_up
 
+    @property
+    def cdn_has_given_enough(self) -> bool:
+        """Tell whether the supernode should leave second copies to peers from here on."""
+        if not self.rules.thrift or self._layout is None:
+            return False
+        count = self._layout.count
+        spare = max(_SPARE_COPIES * count, _SPARE_PIECES)
+        return self.cdn_gave + self.cdn_uploads >= count + spare
+
     def may_be_overdue(self, now: float) -> bool:
         """Tell, at no cost, whether it is worth asking for ``overdue``."""
         flights = self._flights
@@ -336,6 +349,8 @@ class Swarm:
             flight.got_bytes += self._layout.size(piece) if is_last else self._content_size
             if flight.is_measured and len(flight.offers) == 1:
                 self._learn(flight, flight.got_bytes, now)
+        if flight.parent is None:
+            self.cdn_gave += 1
         self._land(member, piece, now)
         self._gain(member, piece)
         return flight

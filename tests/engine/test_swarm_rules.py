@@ -279,3 +279,38 @@ def test_who_would_take_any_number_of_runs_is_given_no_more_than_others() -> Non
     assert member.most_down_slots == 4
     town.swarm.welcomes(member, 4000)
     assert member.most_down_slots == 8
+
+
+
+@pytest.mark.parametrize(
+    ("rules", "given", "expected"),
+    [
+        (Rules(), PIECES * 3 // 2 - 1, True),
+        (Rules(), PIECES * 3 // 2, False),
+        (Rules(thrift=False), PIECES * 3 // 2, True),
+    ],
+)
+def test_a_supernode_gives_half_a_file_of_second_copies(
+    rules: Rules, given: int, expected: bool
+) -> None:
+    town = Town(rules, parents=1)
+    town.swarm.cdn_gave = given
+    member = town.wait("d")
+    parent = town.parents[0].index
+    assert (town.scheduler.taker_from(None) is not None) is expected
+    member.shunned = 1 << parent
+    found = town.scheduler.work_for(member, town.now)
+    assert found is not None, "what it can get nowhere else is given all the same"
+    assert found.parent is None
+
+
+def test_what_came_of_the_supernode_is_counted_and_first_copies_are_always_given() -> None:
+    town = Town(parents=0)
+    for name in CHILDREN:
+        for piece in range(PIECES // 2):
+            town.land(name, town.start(name, None, piece))
+    assert town.swarm.cdn_gave == 2 * PIECES
+    town.wait("d")
+    found = town.scheduler.taker_from(None)
+    assert found is not None
+    assert found.piece >= PIECES // 2
