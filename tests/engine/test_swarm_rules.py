@@ -281,7 +281,6 @@ def test_who_would_take_any_number_of_runs_is_given_no_more_than_others() -> Non
     assert member.most_down_slots == 8
 
 
-
 @pytest.mark.parametrize(
     ("rules", "given", "expected"),
     [
