@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from ..engine.events import FetchFailure, PieceFailed, PieceFetched
@@ -17,13 +18,14 @@ from .http import BadAnswer, ConnectFailed, ConnectionLost, HttpError, ShortBody
 from .version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Generator
 
     from ..engine.effects import FetchPiece
     from .http import HttpPool, HttpReply
 
 _USER_AGENT: Final = f"damselfly/{VERSION}"
-_BUFFER_BYTES: Final = 256 << 10
+_BUFFER_BYTES: Final = 1 << 20
+_PACED_BYTES: Final = 256 << 10
 _NOT_FOUND: Final = frozenset({404, 416, 500})
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FAILURES: Final[dict[type[HttpError], FetchFailure]] = {
@@ -35,10 +37,30 @@ _FAILURES: Final[dict[type[HttpError], FetchFailure]] = {
 }
 
 
+class Buffers:
+    """Memory for pieces on their way to the disk, a MiB each.
+
+    Used again and again: a page that is new costs the kernel more than to copy into one.
+    """
+
+    def __init__(self) -> None:
+        self._spare: list[memoryview] = []
+
+    @contextmanager
+    def borrowed(self) -> Generator[memoryview]:
+        """Lend a buffer."""
+        buffer = self._spare.pop() if self._spare else memoryview(bytearray(_BUFFER_BYTES))
+        try:
+            yield buffer
+        finally:
+            self._spare.append(buffer)
+
+
 async def fetch_piece(
     effect: FetchPiece,
     pool: HttpPool,
     write: Callable[[int, memoryview], None],
+    buffers: Buffers,
     *,
     pace: Callable[[int], Awaitable[None]] | None = None,
 ) -> PieceFetched | PieceFailed:
@@ -50,7 +72,7 @@ async def fetch_piece(
     """
     offer = effect.offer
     try:
-        return await _Transfer(effect, write, pace).run(pool)
+        return await _Transfer(effect, write, buffers, pace).run(pool)
     except HttpError as error:
         failure, what = _FAILURES[type(error)], error.what
     except _TransferFailed as failed:
@@ -71,12 +93,14 @@ class _Transfer:
         self,
         effect: FetchPiece,
         write: Callable[[int, memoryview], None],
+        buffers: Buffers,
         pace: Callable[[int], Awaitable[None]] | None,
     ) -> None:
         self._effect = effect
         self._offer = effect.offer
         self._layout = PieceLayout(UNKNOWN_LENGTH, effect.offer.piece_size, effect.plain)
         self._write = write
+        self._buffers = buffers
         self._pace = pace
         self._wants_md5 = effect.offer.digest.startswith("md5:")
 
@@ -136,43 +160,46 @@ class _Transfer:
 
     async def _content(self, reply: HttpReply, head: bytes, size: int) -> Digest:
         hasher = hashlib.md5(head, usedforsecurity=False) if self._wants_md5 else hashlib.sha256()
-        buffer = memoryview(bytearray(min(_BUFFER_BYTES, size)))
+        tail = b"" if self._effect.plain else TAIL
         offset = self._layout.offset(self._offer.piece)
-        end = offset + size
-        allowed = size if self._pace is None else 0
-        while offset < end:
-            if self._pace is not None and not allowed:
-                allowed = min(len(buffer), end - offset)
-                await self._pace(allowed)
-            count = await reply.readinto(buffer[:allowed])
-            if count == 0:
-                raise _ended_early()
-            self._store(offset, buffer[:count])
-            hasher.update(buffer[:count])
-            offset += count
-            allowed -= count
-        if not self._effect.plain:
-            await self._tail(reply)
-            if self._wants_md5:
-                hasher.update(TAIL)
+        end, closing = offset + size, b""
+        with self._buffers.borrowed() as buffer:
+            while (left := end - offset) or len(closing) < len(tail):
+                count = await self._next(reply, buffer, left, len(tail) - len(closing))
+                content = buffer[: min(count, left)]
+                closing += bytes(buffer[len(content) : count])
+                if content:
+                    self._store(offset, content)
+                    hasher.update(content)
+                    offset += len(content)
+        if closing != tail:
+            raise _not_a_piece(f"closing byte {closing.hex()}", tail.hex())
+        if tail and await reply.readinto(memoryview(bytearray(1))):
+            raise _not_a_piece("bytes after the closing one", "none")
+        if self._wants_md5 and tail:
+            hasher.update(tail)
         return Digest(f"{hasher.name}:{hasher.hexdigest()}")
 
-    async def _tail(self, reply: HttpReply) -> None:
-        tail = await self._exactly(reply, len(TAIL))
-        if tail != TAIL:
-            raise _not_a_piece(f"closing byte {tail.hex()}", TAIL.hex())
-        if await reply.readinto(memoryview(bytearray(1))):
-            raise _not_a_piece("bytes after the closing one", "none")
+    async def _next(self, reply: HttpReply, buffer: memoryview, left: int, closing: int) -> int:
+        """Fill ``buffer`` with what is left of the content, ``closing`` bytes behind it, or both."""
+        wanted = min(left + closing, len(buffer))
+        if self._pace is not None and left:
+            wanted = min(left, _PACED_BYTES)
+            await self._pace(wanted)
+        await self._fill(reply, buffer[:wanted])
+        return wanted
 
     async def _exactly(self, reply: HttpReply, size: int) -> bytes:
         data = bytearray(size)
-        rest = memoryview(data)
+        await self._fill(reply, memoryview(data))
+        return bytes(data)
+
+    async def _fill(self, reply: HttpReply, rest: memoryview) -> None:
         while rest:
             count = await reply.readinto(rest)
             if count == 0:
                 raise _ended_early()
             rest = rest[count:]
-        return bytes(data)
 
     def _store(self, offset: int, data: memoryview) -> None:
         try:

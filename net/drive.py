@@ -37,7 +37,7 @@ async def drive(
     async with trio.open_nursery() as nursery:
         performer = Performer(config, means, progress, nursery)
         host: Host[DownloadEvent, DownloadEffect] = Host(engine, performer.perform)
-        performer.attach(host.post, engine)
+        performer.attach(host.tell, engine)
         host.post(started)
         if began is not None:
             began(host.post)

@@ -61,13 +61,17 @@ class _Waiting:
 
     def __init__(self) -> None:
         self.response: HttpResponse | None = None
-        self._answered = trio.Event()
+        self._answered: trio.Event | None = None
 
     def answer(self, response: HttpResponse) -> None:
         self.response = response
-        self._answered.set()
+        if self._answered is not None:
+            self._answered.set()
 
     async def wait(self) -> HttpResponse:
+        if self.response is not None:
+            return self.response
+        self._answered = trio.Event()
         try:
             await self._answered.wait()
         except trio.Cancelled:
@@ -134,7 +138,7 @@ class PeerService:
         if (event := route(request, exchange)) is None:
             return text_response(404, "404 page not found")
         waiting = self._waiting[exchange] = _Waiting()
-        self._host.post(event)
+        self._host.tell(event)
         try:
             return await waiting.wait()
         except trio.Cancelled:
@@ -171,7 +175,7 @@ class PeerService:
         def ended(complete: bool, bytes_sent: int) -> None:
             if opened is not None:
                 os.close(opened.fd)
-            self._host.post(UploadEnded(wanted.exchange, bytes_sent, complete))
+            self._host.tell(UploadEnded(wanted.exchange, bytes_sent, complete))
 
         opened = None
         waiting = self._waiting.get(wanted.exchange)

@@ -27,7 +27,7 @@ from ..engine.events import ExchangeFailed, PieceFetched, Published, PublishFail
 from ..engine.ids import TaskId, is_cdn
 from ..engine.outcomes import FailCode, Milestone
 from ..engine.wire.calls import decode_answer, encode_call
-from .downloader import fetch_piece
+from .downloader import Buffers, fetch_piece
 from .http import HttpError
 from .origin_piece import OriginPiece, read_of
 from .publish import PublishError
@@ -80,6 +80,7 @@ class Performer:
         self._store, self._reader, self._pool = means.store, means.reader, means.pool
         self._watcher, self._pace = means.watcher, means.pace
         self._fetches: dict[FetchId, _Fetch] = {}
+        self._buffers = Buffers()
         self._transfers = trio.CapacityLimiter(means.pieces_at_once)
         self.progress = progress
         self.node: NodeAddress | None = None
@@ -154,7 +155,7 @@ class Performer:
         if "://" in effect.offer.path:
             await self._fetch_from_origin(effect, sink)
             return
-        event = await fetch_piece(effect, self._pool, sink.write, pace=self._pace)
+        event = await fetch_piece(effect, self._pool, sink.write, self._buffers, pace=self._pace)
         if isinstance(event, PieceFetched):
             if is_cdn(effect.offer.parent):
                 self._count(from_supernode=event.size)

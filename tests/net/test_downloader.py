@@ -17,7 +17,7 @@ from damselfly.engine.ids import FetchId, PeerId, PieceIndex
 from damselfly.engine.messages import PieceOffer
 from damselfly.engine.piece import MIB, Digest, PieceLayout
 from damselfly.engine.wire.frame import ContentSlice, parse_range, piece_head, wrap, wrapped_parts
-from damselfly.net.downloader import fetch_piece
+from damselfly.net.downloader import Buffers, fetch_piece
 from damselfly.net.http import FileSlice, HttpPool, HttpRequest, HttpResponse
 
 from .http_support import Script, answering, scripted, serving, silent
@@ -121,7 +121,7 @@ async def test_pieces_fill_the_file_and_carry_their_sha256(cdn: Cdn, target: Tar
     async with serving(cdn) as port, HttpPool() as pool:
         for piece in reversed(PIECES):
             effect = fetch(port, piece, size=LAYOUT.size(piece))
-            assert await fetch_piece(effect, pool, target.write) == PieceFetched(
+            assert await fetch_piece(effect, pool, target.write, Buffers()) == PieceFetched(
                 FetchId(3), LAYOUT.size(piece), sha256_of(content_of(piece))
             )
     assert target.path.read_bytes() == CONTENT
@@ -130,7 +130,7 @@ async def test_pieces_fill_the_file_and_carry_their_sha256(cdn: Cdn, target: Tar
 async def test_pieces_come_side_by_side(cdn: Cdn, target: Target) -> None:
     async with serving(cdn) as port, HttpPool() as pool, trio.open_nursery() as nursery:
         for piece in PIECES:
-            nursery.start_soon(fetch_piece, fetch(port, piece), pool, target.write)
+            nursery.start_soon(fetch_piece, fetch(port, piece), pool, target.write, Buffers())
     assert target.path.read_bytes() == CONTENT
 
 
@@ -147,14 +147,14 @@ async def test_the_digest_is_in_the_form_of_the_one_expected(cdn: Cdn, target: T
             (f"{md5}:{len(wrapped)}", sha256, f"sha256:{sha256}"),
         ):
             effect = fetch(port, piece, md5=offered_md5, sha256=offered_sha256)
-            event = await fetch_piece(effect, pool, target.write)
+            event = await fetch_piece(effect, pool, target.write, Buffers())
             assert isinstance(event, PieceFetched)
             assert event.digest == expected
 
 
 async def test_the_request_is_what_dragonfly_peers_expect(cdn: Cdn, target: Target) -> None:
     async with serving(cdn) as port, HttpPool() as pool:
-        await fetch_piece(fetch(port, 1, path="peer/file/a b"), pool, target.write)
+        await fetch_piece(fetch(port, 1, path="peer/file/a b"), pool, target.write, Buffers())
     (request,) = cdn.requests
     assert (request.method, request.target) == ("GET", "/peer/file/a%20b")
     assert request.header("range") == f"bytes={PIECE_SIZE}-{2 * PIECE_SIZE - 1}"
@@ -171,7 +171,7 @@ async def test_pacing_sees_every_byte(cdn: Cdn, target: Target) -> None:
         await trio.lowlevel.checkpoint()
 
     async with serving(cdn) as port, HttpPool() as pool:
-        await fetch_piece(fetch(port), pool, target.write, pace=pace)
+        await fetch_piece(fetch(port), pool, target.write, Buffers(), pace=pace)
     assert sum(asked) == LAYOUT.content_size
     assert max(asked) <= 256 << 10
 
@@ -192,7 +192,7 @@ WRAPPED = wrap(SMALL, PIECE_SIZE)
 @pytest.mark.parametrize("size", [-1, len(SMALL)])
 async def test_every_framing_will_do(answer: bytes, size: int, target: Target) -> None:
     async with scripted(answering(answer)) as server, HttpPool() as pool:
-        event = await fetch_piece(fetch(server.port, size=size), pool, target.write)
+        event = await fetch_piece(fetch(server.port, size=size), pool, target.write, Buffers())
     assert event == PieceFetched(FetchId(3), len(SMALL), sha256_of(SMALL))
     assert target.path.read_bytes() == SMALL
 
@@ -200,7 +200,7 @@ async def test_every_framing_will_do(answer: bytes, size: int, target: Target) -
 async def test_the_piece_of_an_empty_file(target: Target) -> None:
     empty = wrap(b"", PIECE_SIZE)
     async with scripted(answering(body_of(empty))) as server, HttpPool() as pool:
-        event = await fetch_piece(fetch(server.port, size=0), pool, target.write)
+        event = await fetch_piece(fetch(server.port, size=0), pool, target.write, Buffers())
     assert event == PieceFetched(FetchId(3), 0, sha256_of(b""))
 
 
@@ -225,7 +225,7 @@ async def test_a_status_that_is_no_piece(
         return HttpResponse(status, (WRAPPED,))
 
     async with serving(handler) as port, HttpPool() as pool:
-        event = await fetch_piece(fetch(port, 2), pool, target.write)
+        event = await fetch_piece(fetch(port, 2), pool, target.write, Buffers())
     assert event == PieceFailed(
         FetchId(3), failure, f"piece 2 from 127.0.0.1:{port} /peer/file/x: answered {status}"
     )
@@ -268,7 +268,7 @@ async def test_a_parent_that_does_not_deliver(
 ) -> None:
     async with scripted(script) as server, HttpPool() as pool:
         effect = fetch(server.port, size=size, stall_timeout_s=0.1)
-        event = await fetch_piece(effect, pool, target.write)
+        event = await fetch_piece(effect, pool, target.write, Buffers())
     assert isinstance(event, PieceFailed)
     assert event.failure is failure
     assert event.reason.startswith(f"piece 0 from 127.0.0.1:{server.port} /peer/file/x: ")
@@ -278,7 +278,7 @@ async def test_a_parent_that_does_not_deliver(
 @pytest.mark.parametrize("host", ["127.0.0.1", "no.such.host.invalid", "a\r\nb"])
 async def test_a_parent_that_is_not_there(host: str, target: Target) -> None:
     async with HttpPool() as pool:
-        event = await fetch_piece(fetch(1, host=host), pool, target.write)
+        event = await fetch_piece(fetch(1, host=host), pool, target.write, Buffers())
     assert isinstance(event, PieceFailed)
     assert event.failure is FetchFailure.UNREACHABLE
 
@@ -297,7 +297,7 @@ async def test_a_disk_that_refuses_is_ours(code: int, failure: FetchFailure, cdn
         raise OSError(code, os.strerror(code))
 
     async with serving(cdn) as port, HttpPool() as pool:
-        event = await fetch_piece(fetch(port), pool, write)
+        event = await fetch_piece(fetch(port), pool, write, Buffers())
     assert isinstance(event, PieceFailed)
     assert event.failure is failure
     assert event.failure.is_ours
@@ -308,7 +308,7 @@ async def test_wrong_bytes_are_told_by_their_digest(target: Target) -> None:
     wrong = wrap(b"other bytes!", PIECE_SIZE)
     async with scripted(answering(body_of(wrong))) as server, HttpPool() as pool:
         effect = fetch(server.port, sha256=sha256_of(SMALL)[7:], size=len(SMALL))
-        event = await fetch_piece(effect, pool, target.write)
+        event = await fetch_piece(effect, pool, target.write, Buffers())
     assert isinstance(event, PieceFetched)
     assert event.digest == sha256_of(b"other bytes!")
 
@@ -323,6 +323,6 @@ async def test_cancelled_it_leaves_nothing_open(target: Target) -> None:
 
     async with scripted(half) as server, HttpPool() as pool:
         with trio.move_on_after(0.05):
-            await fetch_piece(fetch(server.port), pool, target.write)
+            await fetch_piece(fetch(server.port), pool, target.write, Buffers())
         with trio.fail_after(5):
             await gone.wait()
