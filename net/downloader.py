@@ -181,7 +181,7 @@ class _Transfer:
         return Digest(f"{hasher.name}:{hasher.hexdigest()}")
 
     async def _next(self, reply: HttpReply, buffer: memoryview, left: int, closing: int) -> int:
-        """Fill ``buffer`` with what is left of the content, ``closing`` bytes behind it, or both."""
+        """Fill ``buffer`` with what is left of the content and ``closing`` bytes behind it."""
         wanted = min(left + closing, len(buffer))
         if self._pace is not None and left:
             wanted = min(left, _PACED_BYTES)
