@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from damselfly.engine.piece import MIB
+
 from . import swarms, torrents
 from .host_results import OURS, Plan, Series, result_of
 from .hosts import hosts
@@ -41,13 +43,14 @@ _SMALL_BYTES: Final = 1024
 _FEW: Final = (OURS, LIBTORRENT, CURL)
 _ALL: Final = tuple(_PROGRAMS)
 FULL: Final[Mapping[str, Plan]] = {
-    "hosts": Plan(8, 25e6, 200_000_000, 5, _ALL),
-    "hosts-1": Plan(1, 25e6, 200_000_000, 5, _FEW),
-    "hosts-16": Plan(16, 25e6, 200_000_000, 5, _FEW),
-    "hosts-unshaped": Plan(4, 0.0, 256_000_000, 5, _ALL),
+    "hosts": Plan(8, 25e6, 200 * MIB, 5, _ALL),
+    "hosts-1": Plan(1, 25e6, 200 * MIB, 5, _FEW),
+    "hosts-16": Plan(16, 25e6, 200 * MIB, 5, _FEW),
+    "hosts-slower": Plan(8, 6.25e6, 100 * MIB, 5, _FEW),
+    "hosts-unshaped": Plan(4, 0.0, 256 * MIB, 5, _ALL),
 }
 QUICK: Final[Mapping[str, Plan]] = {
-    name: replace(plan, hosts=min(2, plan.hosts), file_bytes=4_000_000, runs=1)
+    name: replace(plan, hosts=min(2, plan.hosts), file_bytes=4 * MIB, runs=1)
     for name, plan in FULL.items()
 }
 

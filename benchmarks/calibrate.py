@@ -35,7 +35,7 @@ from damselfly.engine.messages import (
 )
 from damselfly.engine.piece import MIB, WRAP_BYTES, DigestForm, PieceLayout
 from damselfly.engine.wire.v1 import decode_reply, encode_request
-from damselfly.net.downloader import fetch_piece
+from damselfly.net.downloader import Buffers, fetch_piece
 from damselfly.net.http import HttpPool
 from damselfly.net.store import PieceStore
 
@@ -141,12 +141,13 @@ async def _pieces(
     """Fetch pieces one by one, all from where the offer ``like`` points to."""
     walls: list[float] = []
     cpus: list[float] = []
+    buffers = Buffers()
     for number in pieces:
         piece = PieceIndex(number)
         offer = PieceOffer(piece, like.parent, like.host, like.port, like.path, like.piece_size)
         effect = FetchPiece(FetchId(1), offer, layout.size(piece), _TIMEOUT_S)
         wall, cpu = time.perf_counter(), time.process_time()
-        event = await fetch_piece(effect, pool, store.write)
+        event = await fetch_piece(effect, pool, store.write, buffers)
         assert isinstance(event, PieceFetched), event
         store.keep(piece, event.size, event.digest)
         walls.append(time.perf_counter() - wall)

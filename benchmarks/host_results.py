@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from damselfly.engine.piece import MIB
 from damselfly.sim.scenario_file import find, load
 from damselfly.sim.swarm import Swarm
 
@@ -55,7 +56,7 @@ class Plan:
     def __str__(self) -> str:
         several = "host" if self.hosts == 1 else "hosts"
         rate = f"of {self.rate_bytes_per_s * 8 / 1e6:.0f} Mb/s" if self.rate else "without limit"
-        return f"{self.hosts} {several} {rate}, {self.file_bytes / 1e6:.0f} MB, cold supernode"
+        return f"{self.hosts} {several} {rate}, {self.file_bytes // MIB} MiB, cold supernode"
 
 
 @dataclass(slots=True)
@@ -100,7 +101,8 @@ def result_of(name: str, plan: Plan, starts: Series, series: Mapping[str, Series
         figures |= {"predicted mean s": predicted.mean_s, "real to predicted": ratio}
         summary += (
             f"mean {ours.means.median / plan.bound_s:.2f} of the bound of {plan.bound_s:.2f} s,"
-            f" last {ours.lasts.median / plan.bound_s:.2f}. Of that, starting the programs is"
+            f" last {ours.lasts.median / plan.bound_s:.2f}; the heads of packets alone make it"
+            f" {1 / _GOODPUT:.3f}. Of that, starting the programs is"
             f" {start_s:.2f} s; with it dfsim says {predicted.mean_s:.2f} s, and the hosts take"
             f" {ratio:.2f} of that."
         )
