@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
@@ -113,6 +113,8 @@ async def serve_supernode(
             await nursery.start(node.host.run)
             await nursery.start(serve_http, node.control.serve, control)
             await nursery.start(serve_http, node.port.serve, download)
+            with suppress(OSError):  # certificates that cannot be read: for who needs them to say
+                await reader.warm_up()
             task_status.started(address)
 
 

@@ -17,6 +17,7 @@ from damselfly.engine.supernode import SupernodeEngine
 from damselfly.engine.trace import read_trace, replay
 from damselfly.net.http import HttpPool
 from damselfly.net.origin import OriginReader
+from damselfly.net.origin_clients import OriginClients
 from damselfly.net.supernode import SupernodeAddress, outward_ip
 
 from ..origin_server import OriginServer
@@ -25,6 +26,8 @@ from .swarm_support import Notes, get, request, running_supernode, stats_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import httpx
 
 DATA = random.Random(1).randbytes(5_000_000)
 
@@ -342,6 +345,25 @@ async def test_a_port_in_use_is_named(tmp_path: Path) -> None:
         )
         with pytest.raises(OSError, match=str(node.port)):
             await serve_supernode(settings)
+
+
+@pytest.mark.parametrize("certificates", [True, False])
+async def test_what_reads_need_is_loaded_before_the_first_registration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, certificates: bool
+) -> None:
+    tried: list[object] = []
+    make = OriginClients._make  # pyright: ignore[reportPrivateUsage]
+
+    def watched(self: OriginClients, trust: tuple[bool, tuple[str, ...]]) -> httpx.AsyncClient:
+        tried.append(trust)
+        if not certificates:
+            raise FileNotFoundError("ca.pem")
+        return make(self, trust)
+
+    monkeypatch.setattr(OriginClients, "_make", watched)
+    async with running_supernode(tmp_path) as node:
+        assert tried == [(False, ())]
+        assert await call(node, "GET", "/_ping") == (200, b"OK")
 
 
 def test_the_outward_address_is_one_of_this_host() -> None:
