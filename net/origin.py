@@ -23,6 +23,7 @@ from ..engine.events import (
     OriginOpened,
     OriginPieceStored,
 )
+from ..engine.expressions import expression
 from ..engine.ids import PieceIndex
 from ..engine.piece import UNKNOWN_LENGTH, Digest, PieceLayout, PieceSizePolicy
 from .origin_clients import OriginClients
@@ -44,8 +45,8 @@ _BLOCK_BYTES: Final = 1 << 20
 _WRITERS: Final = 16
 _DRAIN_BYTES: Final = 64 << 10
 _SHOWN_CHARS: Final = 300
-_SECRETS: Final = re.compile(r"^([a-zA-Z][-+.a-zA-Z0-9]*://)[^/?#]*@|#.*$", re.DOTALL)
-_CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
+_SECRETS: Final = expression(r"^([a-zA-Z][-+.a-zA-Z0-9]*://)[^/?#]*@|#.*$", re.DOTALL)
+_CONTROL: Final = expression(r"[\x00-\x20\x7f]")
 
 
 class Sink(Protocol):

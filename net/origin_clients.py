@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import base64
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import trio
 
 from ..engine.events import OriginFailure
+from ..engine.records import dataclass
 from .origin_head import OriginError
 
 if TYPE_CHECKING:

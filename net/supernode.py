@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Final, assert_never
@@ -30,6 +30,7 @@ from ..engine.effects import (
     VerifyPiece,
 )
 from ..engine.events import OriginChecked, OriginFailed, OriginFailure
+from ..engine.records import dataclass
 from ..engine.supernode import SupernodeEngine
 from .cdn import CdnStores
 from .cdn_port import DownloadPort
