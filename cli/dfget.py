@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 
 from .quick import deferred_modules, no_collections
 
-with deferred_modules():
-    from dataclasses import replace
-
+with no_collections(), deferred_modules():
     from ..engine.errors import ConfigError
     from ..engine.ids import sign
     from ..engine.outcomes import FailCode
+    from ..engine.records import replace
     from .command import command_named, unknown_command
     from .options import DFGET, DFGET_COMMANDS, DFGET_SERVER, DFGET_VERSION
     from .status import ExitError, ExitStatus, Stopped, run_program

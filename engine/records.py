@@ -3,7 +3,7 @@
 A dfget that fetches a small file defines a hundred classes and makes instances of a third of them.
 Here the one method that has to be written and compiled, ``__init__``, is so when the first instance
 is made; to write all methods at once takes ten times as long as to define the class.  What is made
-is the same, also for ``fields``, ``replace`` and ``asdict`` of the standard library.
+is the same, also for ``fields`` and ``asdict`` of the standard library, and ``replace`` is here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from dataclasses import dataclass  # for type checkers, which know what that does
+    from dataclasses import dataclass, replace  # for type checkers, which know what they do
 else:
 
     def dataclass(*, slots: bool, frozen: bool = False, eq: bool = True) -> Callable[[type], type]:
@@ -27,8 +27,13 @@ else:
         assert slots
         return lambda written: _defined(written, frozen, eq)
 
+    def replace(record: object, /, **changes: object) -> object:
+        """Return a record that is like this one but for ``changes``."""
+        kept = {name: getattr(record, name) for name in _fields(record)}
+        return type(record)(**kept | changes)
 
-__all__ = ["dataclass"]
+
+__all__ = ["dataclass", "replace"]
 
 _FIELDS: Final = "__record_fields__"
 _STANDARD: Final = ("__dataclass_fields__", "__dataclass_params__")

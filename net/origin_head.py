@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +11,7 @@ from ..engine.events import Freshness, OriginFailure
 from ..engine.expressions import expression
 from ..engine.ids import TaskId
 from ..engine.piece import UNKNOWN_LENGTH, PieceSizePolicy
-from ..engine.records import dataclass
+from ..engine.records import dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

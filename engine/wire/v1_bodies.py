@@ -5,8 +5,8 @@ Checks are those of 1.0.6, but for what real clients were seen to send all the s
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Sequence
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ..expressions import expression
@@ -118,7 +118,7 @@ def _ip(fields: Fields) -> str:
     text = fields.text("ip")
     try:
         if "%" not in text:
-            return str(ip_address(text))
+            return str(ipaddress.ip_address(text))
     except ValueError:
         pass
     raise CallError(f"{fields.where}: ip {text[:60]!r}: expected an IP address")
