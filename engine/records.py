@@ -1,16 +1,15 @@
 """``dataclass`` as in the standard library, but cheap to define.
 
-A dfget that fetches a small file defines a hundred classes and makes instances of a third of them.
-Here the one method that has to be written and compiled, ``__init__``, is so when the first instance
-is made; to write all methods at once takes ten times as long as to define the class.  What is made
-is the same, also for ``fields`` and ``asdict`` of the standard library, and ``replace`` is here.
+A dfget that fetches a small file defines some sixty of them, makes instances of a third and
+compares almost none.  To write and compile all methods takes twenty times as long as to define the
+class; here each is written when it is first called.  What is made is the same, also for ``fields``
+and ``asdict`` of the standard library; ``replace`` is here because it needs less than that one.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import MISSING, Field, FrozenInstanceError
-from operator import attrgetter
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -56,16 +55,14 @@ def _defined(written: type, frozen: bool, eq: bool) -> type:
     namespace.setdefault("__match_args__", by_place)
     namespace.setdefault("__repr__", _repr)
     if eq:
-        key = _key_of([name for name, field in fields.items() if field.compare])
         if namespace.get("__hash__") is None:
-            namespace["__hash__"] = _hash_by(key) if frozen else None
-        namespace.setdefault("__eq__", _eq_by(key))
+            namespace["__hash__"] = _Method(_hash_of) if frozen else None
+        namespace.setdefault("__eq__", _Method(_eq_of))
     if frozen:
         namespace |= {"__setattr__": _refuse_to_set, "__delattr__": _refuse_to_delete}
         namespace.setdefault("__getstate__", _state)
         namespace.setdefault("__setstate__", _restore)
-    if "__init__" not in namespace:
-        namespace["__init__"] = _Init(frozen)
+    namespace.setdefault("__init__", _Method(_frozen_init_of if frozen else _init_of))
     namespace |= {name: _Standard(written, frozen, name) for name in _STANDARD}
 
     made = type(written)(written.__name__, written.__bases__, namespace)
@@ -88,20 +85,21 @@ def _own_fields(written: type) -> Iterable[tuple[str, Field[Any]]]:
         yield name, field
 
 
-class _Init:
-    """Stands for the ``__init__`` of a class until it is first wanted."""
+class _Method:
+    """Stands for a method until it is first wanted; ``write`` makes it, given its class."""
 
-    def __init__(self, frozen: bool) -> None:
-        self._frozen = frozen
-        self._owner: type = object
+    def __init__(self, write: Callable[[type], Callable[..., Any]]) -> None:
+        self._write = write
+        self._owner, self._name = object, ""
 
-    def __set_name__(self, owner: type, _: str) -> None:
-        self._owner = owner
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._owner, self._name = owner, name
 
-    def __get__(self, instance: object, _: type | None = None) -> Callable[..., None]:
-        init = _init_of(self._owner, self._frozen)
-        self._owner.__init__ = init
-        return init if instance is None else init.__get__(instance)
+    def __get__(self, instance: object, _: type | None = None) -> Callable[..., Any]:
+        method = self._write(self._owner)
+        method.__qualname__ = f"{self._owner.__qualname__}.{self._name}"
+        setattr(self._owner, self._name, method)
+        return method if instance is None else method.__get__(instance)
 
 
 class _Standard:
@@ -122,7 +120,11 @@ class _Standard:
         return vars(made)[self._asked]
 
 
-def _init_of(owner: type, frozen: bool) -> Callable[..., None]:
+def _frozen_init_of(owner: type) -> Callable[..., None]:
+    return _init_of(owner, frozen=True)
+
+
+def _init_of(owner: type, *, frozen: bool = False) -> Callable[..., None]:
     """Return the ``__init__`` of a class, written out as by hand."""
     known: dict[str, Any] = {"__MISSING": MISSING}
     by_place: list[str] = []
@@ -149,33 +151,33 @@ def _init_of(owner: type, frozen: bool) -> Callable[..., None]:
     if hasattr(owner, "__post_init__"):
         body.append("self.__post_init__()")
     parameters = ", ".join(["self", *by_place, *(["*", *by_name] if by_name else ())])
-    exec(f"def __init__({parameters}):\n    {'; '.join(body or ['pass'])}", known)
-    init = known["__init__"]
-    init.__qualname__ = f"{owner.__qualname__}.__init__"
-    return init
+    return _written(f"def __init__({parameters}): {'; '.join(body or ['pass'])}", known)
+
+
+def _eq_of(owner: type) -> Callable[[object, object], bool]:
+    return _written(
+        "def __eq__(self, other):\n"
+        "    if other.__class__ is not self.__class__: return NotImplemented\n"
+        f"    return ({_compared('self', owner)}) == ({_compared('other', owner)})"
+    )
+
+
+def _hash_of(owner: type) -> Callable[[object], int]:
+    return _written(f"def __hash__(self): return hash(({_compared('self', owner)}))")
+
+
+def _compared(record: str, owner: type) -> str:
+    return "".join(f"{record}.{name}, " for name, field in _fields(owner).items() if field.compare)
+
+
+def _written(source: str, known: dict[str, Any] | None = None) -> Callable[..., Any]:
+    made: dict[str, Any] = {}
+    exec(source, known or {}, made)
+    return made.popitem()[1]
 
 
 def _fields(of: type | object) -> dict[str, Field[Any]]:
     return getattr(of, _FIELDS)
-
-
-def _key_of(names: list[str]) -> Callable[[object], object]:
-    """Return what gives the values of a record that others are compared to."""
-    return attrgetter(*names) if names else lambda _: ()
-
-
-def _eq_by(key: Callable[[object], object]) -> Callable[[object, object], bool]:
-    def __eq__(self: object, other: object) -> bool:
-        return key(self) == key(other) if other.__class__ is self.__class__ else NotImplemented
-
-    return __eq__
-
-
-def _hash_by(key: Callable[[object], object]) -> Callable[[object], int]:
-    def __hash__(self: object) -> int:
-        return hash(key(self))
-
-    return __hash__
 
 
 @recursive_repr()

@@ -163,14 +163,19 @@ def test_own_methods_stay() -> None:
     assert len({Named("a"), Named("A")}) == 1
 
 
-def test_an_init_is_written_when_it_is_wanted() -> None:
+def test_methods_are_written_when_they_are_wanted() -> None:
     @records.dataclass(slots=True)
     class Unused:
         a: int
 
-    assert not callable(vars(Unused)["__init__"])
+    def written() -> list[str]:
+        return [name for name in ("__init__", "__eq__") if callable(vars(Unused)[name])]
+
+    assert written() == []
     assert Unused(1).a == 1
-    assert callable(vars(Unused)["__init__"])
+    assert written() == ["__init__"]
+    assert Unused(1) == Unused(1)
+    assert written() == ["__init__", "__eq__"]
 
 
 def test_a_default_that_would_be_shared_is_refused() -> None:
