@@ -112,6 +112,10 @@ class OriginReader:
         except OriginError as error:
             post(_failed(effect, error, trail))
 
+    async def prepare(self) -> None:
+        """Do beforehand what would delay the first read: import httpx, load certificates."""
+        await self._clients.prepare()
+
     async def probe(self, effect: ProbeOrigin, post: Callable[[OriginEvent], None]) -> None:
         """Do what ``effect`` says and post its event."""
         asked, trail = first_byte_of(effect), [shown_url(effect.url)]

@@ -115,6 +115,7 @@ async def serve_supernode(
             await nursery.start(serve_http, node.control.serve, control)
             await nursery.start(serve_http, node.port.serve, download)
             task_status.started(address)
+            await reader.prepare()
 
 
 def outward_ip() -> str:

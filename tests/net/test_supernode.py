@@ -364,3 +364,17 @@ async def test_an_origin_that_breaks_the_reader_ends_one_task_only(
             assert outcome.code is FailCode.DOWNLOAD_FAILED
             assert "nobody thought of this" in outcome.message
             assert await call(node, "GET", "/_ping") == (200, b"OK")
+
+
+async def test_it_prepares_for_origins_before_anybody_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = trio.Event()
+
+    async def prepare(_: OriginReader) -> None:
+        prepared.set()
+
+    monkeypatch.setattr(OriginReader, "prepare", prepare)
+    async with running_supernode(tmp_path):
+        with trio.fail_after(10):
+            await prepared.wait()
