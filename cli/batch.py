@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,6 +12,7 @@ import trio
 
 from ..engine.errors import ConfigError
 from ..engine.outcomes import FailCode
+from ..engine.records import dataclass
 from ..net.fetch import fetch
 from ..net.request import PrepareError
 from .interrupt import until_signal

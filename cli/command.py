@@ -9,20 +9,20 @@ a flag that takes a value is its value, also if it begins with a hyphen.
 
 from __future__ import annotations
 
-import argparse
-import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from ..engine.errors import ConfigError
+from ..engine.expressions import expression
+from ..engine.records import dataclass
 from .units import as_argument
 from .values import parse_switch, suggestion
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 T = TypeVar("T")
-_WORD_BEGINS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_WORD_BEGINS: Final = expression(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,8 @@ class Command(Generic[T]):
 
     def parse(self, arguments: Sequence[str]) -> T:
         """Return the flags; ``ConfigError`` if they make no sense, ``SystemExit`` for help."""
+        if (flags := self._parsed(arguments)) is not None:
+            return flags
         spelt = list(self._spelt(arguments))
         flags, rest = self._parser().parse_known_args(spelt, self.flags())
         if not rest:
@@ -102,6 +104,27 @@ class Command(Generic[T]):
     def help(self) -> str:
         """Return the help text."""
         return self._parser().format_help()
+
+    def _parsed(self, arguments: Iterable[str]) -> T | None:
+        """Return the flags if they are plain and right: argparse takes long to import."""
+        if self.words:
+            return None
+        flags = self.flags()
+        options = {name: option for option in self.options for name in option.names}
+        words = iter(arguments)
+        for word in words:
+            name, equals, text = word.partition("=")
+            option = options.get(name)
+            if option is None:
+                return None
+            value = text if equals else next(words, None) if option.metavar else "true"
+            if value is None:
+                return None
+            try:
+                _fill(flags, option, value)
+            except (ConfigError, ValueError):
+                return None
+        return flags
 
     def _spelt(self, arguments: Iterable[str]) -> Iterator[str]:
         """Give the arguments as argparse wants them written."""
@@ -120,14 +143,18 @@ class Command(Generic[T]):
             else:
                 yield word
 
-    def _parser(self) -> argparse.ArgumentParser:
-        parser = _Parser(
+    def _parser(self) -> ArgumentParser:
+        from argparse import SUPPRESS
+
+        from .parser import Parser
+
+        parser = Parser(
             prog=self.prog,
             description=self.description,
             epilog=self.epilog,
             usage=self.usage,
             allow_abbrev=False,
-            argument_default=argparse.SUPPRESS,
+            argument_default=SUPPRESS,
         )
         if self.words:
             parser.add_argument("word", choices=self.words, metavar="|".join(self.words))
@@ -146,7 +173,7 @@ class Command(Generic[T]):
                     *option.names, dest=option.field, help=option.help, action="store_true"
                 )
                 parser.add_argument(
-                    option.off, dest=option.field, help=argparse.SUPPRESS, action="store_false"
+                    option.off, dest=option.field, help=SUPPRESS, action="store_false"
                 )
         return parser
 
@@ -170,13 +197,17 @@ def unknown_command(commands: Sequence[Command[Any]], word: str) -> ConfigError:
     return ConfigError(f"unknown command {word!r}{suggestion(word, known)}")
 
 
+def _fill(flags: object, option: Option, text: str) -> None:
+    """Put the value of one option among the flags, as argparse would."""
+    value: Any = option.parse(text) if option.metavar else parse_switch(text)
+    if option.action != "store":
+        before = getattr(flags, option.field)
+        value = [*before, *value] if option.action == "extend" else [*before, value]
+    setattr(flags, option.field, value)
+
+
 def _is_on(option: Option, text: str) -> bool:
     try:
         return parse_switch(text)
     except ConfigError as error:
         raise ConfigError(f"argument {'/'.join(option.names)}: {error}") from None
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(message)

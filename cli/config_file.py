@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from ..engine.errors import ConfigError
+from ..engine.records import dataclass
 from .config_keys import DFGET_KEYS, SUPERNODE_KEYS, Key, Keys, Shape
 from .values import suggestion
 

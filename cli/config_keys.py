@@ -5,14 +5,14 @@ Names are those of Dragonfly 1.0.6 (protocol 6.6 and 8.2), and a few of our own.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from ..engine.config import CdnPattern
 from ..engine.errors import ConfigError
+from ..engine.expressions import expression
 from ..engine.piece import PieceSizePolicy
+from ..engine.records import dataclass
 from ..engine.rules import POLICY_NAMES, check_policy
 from .units import parse_v1_rate, parse_v1_size
 from .values import (
@@ -93,7 +93,7 @@ NO_POOL: Final = "there is no pool of threads to schedule with"
 COPIES_IN_REPO: Final = "copies are kept in homeDir/repo"
 _LEAST_BARE_RATE: Final = 10_000
 """Supernode 0.4.0 was told its bandwidth in MB; so few bytes per second nobody wants."""
-_WORD_BEGINS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_WORD_BEGINS: Final = expression(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def parse_policy(text: str) -> PieceSizePolicy:

@@ -12,7 +12,6 @@ import os
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Final, cast
 import trio
 
 from ..engine.errors import ConfigError
+from ..engine.records import dataclass
 from ..net.http import HttpPool
 from .command import Command, Option
 from .demo_origin import COUNT_PATH

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypedDict, cast
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Final, TypedDict, cast
 import trio
 
 from ..engine.errors import DamselflyError
+from ..engine.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator

@@ -9,18 +9,20 @@ import contextlib
 import os
 import sys
 import time
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..engine.errors import ConfigError
-from ..engine.ids import sign
-from ..engine.outcomes import FailCode
-from .command import command_named, unknown_command
-from .options import DFGET, DFGET_COMMANDS, DFGET_SERVER, DFGET_VERSION
-from .quick import no_collections
-from .status import ExitError, ExitStatus, Stopped, run_program
-from .values import version
+from .quick import deferred_modules, no_collections
+
+with no_collections(), deferred_modules():
+    from ..engine.errors import ConfigError
+    from ..engine.ids import sign
+    from ..engine.outcomes import FailCode
+    from ..engine.records import replace
+    from .command import command_named, unknown_command
+    from .options import DFGET, DFGET_COMMANDS, DFGET_SERVER, DFGET_VERSION
+    from .status import ExitError, ExitStatus, Stopped, run_program
+    from .values import version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +113,7 @@ def _serve_forked(arguments: Sequence[str]) -> int:
 
 
 def _fetch(flags: FetchFlags) -> ExitStatus:
-    with no_collections():
+    with no_collections(), deferred_modules():
         from .config_file import dfget_choice
         from .logs import LogConfig
         from .settings import batch_requests, fetch_request

@@ -7,12 +7,12 @@ import logging
 import sys
 import time
 from contextvars import ContextVar
-from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..engine.errors import DamselflyError
+from ..engine.records import dataclass
 from ..engine.redact import Redactor
 
 if TYPE_CHECKING:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..engine.errors import ConfigError
+from ..engine.expressions import expression
 from ..engine.units import parse_duration, parse_rate, parse_size
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _V1_UNITS: Final = {"": 0, "B": 0, "k": 1, "K": 1, "KB": 1, "m": 2, "M": 2, "MB"
     "G": 3,
     "GB": 3,
 }
-_WHOLE: Final = re.compile(r"(\d+)([A-Za-z]*)", re.ASCII)
+_WHOLE: Final = expression(r"(\d+)([A-Za-z]*)", re.ASCII)
 
 
 def parse_v1_rate(text: str) -> int:
@@ -58,6 +58,8 @@ def as_argument(parse: Callable[[str], T]) -> Callable[[str], T]:
         try:
             return parse(text)
         except ConfigError as error:
+            import argparse
+
             raise argparse.ArgumentTypeError(str(error)) from error
 
     return typed

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ..engine.errors import ConfigError
+from ..engine.expressions import expression
 from ..engine.ids import NodeAddress
+from ..engine.records import dataclass
 from ..net.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _DEFAULT_NODE_PORT: Final = 8002
-_NODE: Final = re.compile(
+_NODE: Final = expression(
     r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+))"
     r"(?::(?P<port>[0-9]{1,5}))?(?:=(?P<weight>[0-9]{1,4}))?"
 )
-_DURATION_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(h|ms|m|s|us|µs|ns)")
+_DURATION_PART: Final = expression(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(h|ms|m|s|us|µs|ns)")
 _DURATION_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3} | {
     "us": 1e-6,
     "µs": 1e-6,
@@ -26,12 +27,12 @@ _DURATION_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3} | {
 }
 PROTOCOLS: Final = ("native", "v1")
 """How dfget may talk to supernodes."""
-_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_NAME: Final = expression(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SWITCHES: Final = dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True) | dict.fromkeys(
     ("0", "f", "F", "FALSE", "false", "False"), False
 )
-_USER_INFO: Final = re.compile(r"://.*@")
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f]")
+_USER_INFO: Final = expression(r"://.*@")
+_UNPRINTABLE: Final = expression(r"[\x00-\x20\x7f]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from .errors import ConfigError
 from .ids import range_of, task_id
 from .piece import PieceSizePolicy
+from .records import dataclass
 from .rules import MOST_DOWN_SLOTS, check_policy
 
 if TYPE_CHECKING:

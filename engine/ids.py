@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NewType
+
+from .records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,12 +25,15 @@ CDN_PREFIX: Final = "cdnnode:"
 _TASK_SALT: Final = ">I$pg-~AS~sP'rqu_`Oh&lz#9]\"=;nE%"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class NodeAddress:
-    """Where a supernode's control port listens."""
+    """Where a supernode's control port listens; sorted by host, then by port."""
 
     host: str
     port: int = 8002
+
+    def __lt__(self, other: NodeAddress) -> bool:
+        return (self.host, self.port) < (other.host, other.port)
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"

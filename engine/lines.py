@@ -7,9 +7,10 @@ its uplink from those who fetch one: connections share it, not hosts.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
+from .records import dataclass
 from .timers import Timers
 
 if TYPE_CHECKING:

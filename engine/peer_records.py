@@ -6,12 +6,12 @@ goes with it.  It has a name of its own beside the cid of a download: ``<host>-<
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NewType
 
 from .errors import DamselflyError
 from .ids import NO_PEER
+from .records import dataclass
 
 if TYPE_CHECKING:
     from .ids import PeerId, TaskId

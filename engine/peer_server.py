@@ -10,12 +10,12 @@ The life of the server is ``LIFE``; the drawing in this folder's README is made 
 from __future__ import annotations
 
 import json
-import re
 from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING, Final, assert_never
 
 from .errors import LocalProtocolError, RemoteProtocolError
+from .expressions import expression
 from .ids import NodeAddress, PieceIndex
 from .lines import Lines
 from .piece import MAX_PIECE_SIZE, WRAP_BYTES
@@ -62,7 +62,7 @@ _MAX_NAME_BYTES: Final = 240
 """What file systems allow (255) less the suffixes that a store appends."""
 _ANNOUNCED_KEEP_S: Final = 60.0
 """A dfget announces a download before it can make its file: so long is given to it at least."""
-_NODE: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
+_NODE: Final = expression(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 
 
 class ServerPhase(Enum):

@@ -7,11 +7,11 @@ of a file that peers read from the origin themselves, is bytes of the file alone
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, Final, NewType
 
 from .errors import ConfigError
+from .records import dataclass
 
 if TYPE_CHECKING:
     from .ids import PieceIndex

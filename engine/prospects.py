@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from .expressions import expression
 from .outcomes import BackSourceReason
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 FORBIDDEN: Final = 1000
 """Added to a reason where going back to the source is not allowed (protocol 8.4)."""
-_MD5: Final = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
+_MD5: Final = expression(r"[0-9a-f]{32}", re.IGNORECASE)
 
 
 def doom_of(config: DownloadConfig) -> tuple[int, str] | None:

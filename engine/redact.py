@@ -10,26 +10,27 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from .expressions import expression
 from .ids import task_id
 
 if TYPE_CHECKING:
     from .config import DownloadConfig
     from .messages import Register
 
-_STAND_IN: Final = re.compile(r"redacted-([0-9]{1,9})")
-_USER_INFO: Final = re.compile(r"(?<=://)[^/?#\s]+(?=@)")
-_HEADER: Final = re.compile(r"([^:]*:\s*)(.+)", re.DOTALL)
-_SECRET_NAME: Final = re.compile(
+_STAND_IN: Final = expression(r"redacted-([0-9]{1,9})")
+_USER_INFO: Final = expression(r"(?<=://)[^/?#\s]+(?=@)")
+_HEADER: Final = expression(r"([^:]*:\s*)(.+)", re.DOTALL)
+_SECRET_NAME: Final = expression(
     r"authorization|cookie|token|secret|password|credential|signature|session|api-?key|x-auth",
     re.IGNORECASE,
 )
-_QUERY_SECRET: Final = re.compile(
+_QUERY_SECRET: Final = expression(
     # As presigned URLs of Amazon, Google, Azure, Alibaba and Tencent name them, and people do.
     r"(?<=[?&;])((?:[\w.-]*(?:signature|credential|token|secret|password|api[_-]?key|access(?:key)?id)"
     r"|sig|sign|q-ak|auth|jwt)=)([^&#\s\"'<>]+)",
     re.IGNORECASE,
 )
-_TASK: Final = re.compile(r"(?:(?<=/)[0-9a-f]{3}/)?([0-9a-f]{64})")
+_TASK: Final = expression(r"(?:(?<=/)[0-9a-f]{3}/)?([0-9a-f]{64})")
 
 
 _MOST: Final = 1 << 16

@@ -5,10 +5,11 @@ Apart from these, so that whoever only checks a setting need not load a schedule
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Final
 
 from .errors import ConfigError
+from .records import dataclass
 
 POLICY_NAMES: Final = ("damselfly", "dragonfly-v1", "random", "rarest", "sequential")
 _WITHOUT: Final = "damselfly-no-"

@@ -5,11 +5,12 @@ Its life is ``LIFE``; the drawing in this folder's README is made from it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from .ids import NO_PEER, TaskId
+from .records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,9 +7,10 @@ others when it has said, with its next question, that it takes no more than it w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Final
+
+from .records import dataclass
 
 if TYPE_CHECKING:
     from .ids import ExchangeId

@@ -7,7 +7,6 @@ one stream from the beginning.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from .events import (
 from .ids import FetchId, TaskId
 from .outcomes import Milestone
 from .piece import UNKNOWN_LENGTH, PieceLayout
+from .records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

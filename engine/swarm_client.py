@@ -8,7 +8,6 @@ between pulls grows as dfget 1.0.6's does (protocol 1.3).
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -28,6 +27,7 @@ from .messages import (
 )
 from .outcomes import BackSourceReason, Milestone
 from .piece import NO_DIGEST, Digest, DigestForm, length_of_wrapped
+from .records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

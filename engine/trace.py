@@ -10,12 +10,12 @@ share, ``part``, from 1, and ``first_record``, the number of the first record in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgpack  # pyright: ignore[reportMissingTypeStubs]
 
 from .errors import DamselflyError, RemoteProtocolError
+from .records import dataclass
 from .redact import Redactor
 from .vocabulary import VOCABULARY, Plain, Vocabulary
 

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from .errors import ConfigError
+from .expressions import expression
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +20,7 @@ _BIT_UNITS: Final = {"bit": 0.125} | {
     f"{letter}bit": 1000**power / 8 for power, letter in enumerate("kmgt", start=1)
 }
 _TIME_UNITS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_NUMBER: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-z]*)", re.ASCII)
+_NUMBER: Final = expression(r"(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-z]*)", re.ASCII)
 
 
 def parse_size(text: str) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .cdn import CdnPhase
 from .events import OriginFailure
+from .records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import trio
 
 from ..engine.events import Dropped, Requested
 from ..engine.ids import ExchangeId
+from ..engine.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,6 @@ import hashlib
 import logging
 import os
 import socket
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -21,6 +20,7 @@ import trio
 from ..engine.config import DownloadConfig
 from ..engine.events import Started
 from ..engine.ids import TaskId, peer_id, task_file_name, task_url
+from ..engine.records import replace
 from ..engine.ring import in_order_for
 from .drive import drive
 from .http import HttpError, HttpPool

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import socket
-from dataclasses import dataclass
 from time import time_ns
 from typing import TYPE_CHECKING
 
 from ..engine.effects import Answer, ForgetPeer, ForgetTask
 from ..engine.peer_records import PeerRecords
+from ..engine.records import dataclass
 from .control import ControlPort
 from .exchanges import Exchanges
 from .rest.api import RestApi

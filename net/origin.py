@@ -23,6 +23,7 @@ from ..engine.events import (
     OriginOpened,
     OriginPieceStored,
 )
+from ..engine.expressions import expression
 from ..engine.ids import PieceIndex
 from ..engine.piece import UNKNOWN_LENGTH, Digest, PieceLayout, PieceSizePolicy
 from .origin_clients import OriginClients
@@ -44,8 +45,8 @@ _BLOCK_BYTES: Final = 1 << 20
 _WRITERS: Final = 16
 _DRAIN_BYTES: Final = 64 << 10
 _SHOWN_CHARS: Final = 300
-_SECRETS: Final = re.compile(r"^([a-zA-Z][-+.a-zA-Z0-9]*://)[^/?#]*@|#.*$", re.DOTALL)
-_CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
+_SECRETS: Final = expression(r"^([a-zA-Z][-+.a-zA-Z0-9]*://)[^/?#]*@|#.*$", re.DOTALL)
+_CONTROL: Final = expression(r"[\x00-\x20\x7f]")
 
 
 class Sink(Protocol):
@@ -111,6 +112,10 @@ class OriginReader:
         except OriginError as error:
             post(_failed(effect, error, trail))
 
+    async def prepare(self) -> None:
+        """Do beforehand what would delay the first read: import httpx, load certificates."""
+        await self._clients.prepare()
+
     async def probe(self, effect: ProbeOrigin, post: Callable[[OriginEvent], None]) -> None:
         """Do what ``effect`` says and post its event."""
         asked, trail = first_byte_of(effect), [shown_url(effect.url)]
@@ -156,11 +161,6 @@ class OriginReader:
             aclosing(await self._follow(client, method, url, headers, trail)) as response,
         ):
             yield response
-
-    async def warm_up(self) -> None:
-        """Load what the first read would have to wait for."""
-        async with self._clients.use(insecure=False, root_cas=()):
-            pass
 
     async def _read(
         self,

@@ -6,13 +6,14 @@ httpx is heavy to import, so that happens with the first client.
 from __future__ import annotations
 
 import base64
+import contextlib
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import trio
 
 from ..engine.events import OriginFailure
+from ..engine.records import dataclass
 from .origin_head import OriginError
 
 if TYPE_CHECKING:
@@ -62,6 +63,11 @@ class OriginClients:
         finally:
             client.users -= 1
             await self._close_surplus()
+
+    async def prepare(self) -> None:
+        """Make the client that most will want."""
+        with contextlib.suppress(OSError):  # whoever wants it will be told
+            await self._find((False, ()))
 
     async def aclose(self) -> None:
         """Close all connections; no client may be in use."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from ..engine.effects import ProbeOrigin, ReadOrigin
 from ..engine.errors import ConfigError, DamselflyError
 from ..engine.events import Freshness, OriginFailure
+from ..engine.expressions import expression
 from ..engine.ids import TaskId
 from ..engine.piece import UNKNOWN_LENGTH, PieceSizePolicy
+from ..engine.records import dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -39,12 +39,12 @@ _CONDITIONS: Final = frozenset({"if-match", "if-modified-since", "if-none-match"
 _DENIED: Final = frozenset({401, 403, 407})
 _BUSY: Final = frozenset({408, 429})
 _MAX_VALIDATOR_CHARS: Final = 1024
-_TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_USER_RANGE: Final = re.compile(r"bytes=(\d{1,18})-(\d{1,18})?")
-_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
-_DATE: Final = re.compile(r"[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT")
-_EMPTY_FILE: Final = re.compile(r"bytes \*/0+")
+_TOKEN: Final = expression(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
+_CONTROL: Final = expression(r"[\x00-\x08\x0a-\x1f\x7f]")
+_USER_RANGE: Final = expression(r"bytes=(\d{1,18})-(\d{1,18})?")
+_CONTENT_RANGE: Final = expression(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
+_DATE: Final = expression(r"[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT")
+_EMPTY_FILE: Final = expression(r"bytes \*/0+")
 
 
 class OriginError(DamselflyError):

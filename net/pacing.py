@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 from ..engine.errors import ConfigError
 from ..engine.ratelimit import TokenBucket
+from ..engine.records import dataclass
 
 if TYPE_CHECKING:
     from .http.messages import Pace

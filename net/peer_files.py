@@ -17,6 +17,7 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..engine.errors import RemoteProtocolError
+from ..engine.expressions import expression
 from ..engine.ids import PieceIndex
 from ..engine.uploads import FoundFile
 from ..engine.wire.frame import ContentSlice, RangeError, plain_parts, upload_parts
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 SERVICE_SUFFIX: Final = ".service"
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
-_SIGNED: Final = re.compile(r".*-[0-9]+-[0-9]+\.[0-9]{3}", re.DOTALL)
+_SIGNED: Final = expression(r".*-[0-9]+-[0-9]+\.[0-9]{3}", re.DOTALL)
 """A task file name as dfget makes it, which no other file in the directory has."""
 _FRESH_S: Final = 1.0
 """A file so young is in use; looking at its lock might disturb whoever is just taking it."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlencode
 
 import trio
 
 from ..engine.errors import DamselflyError
+from ..engine.records import dataclass
 from ..engine.shares import HOLD_S
 from .http import HttpError
 from .peer_meta import HostMeta

@@ -10,8 +10,9 @@ import contextlib
 import fcntl
 import json
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
+
+from ..engine.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator

@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +20,7 @@ import trio
 
 from ..engine.errors import ConfigError, DamselflyError
 from ..engine.outcomes import FailCode
+from ..engine.records import dataclass
 from .http import HttpError, HttpPool, open_listeners
 from .peer_meta import HostMeta, Registration
 from .peer_routes import PING

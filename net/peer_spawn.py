@@ -13,10 +13,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, Self, TypeAlias
 
+from ..engine.records import dataclass
 from .detached import can_fork, fork_detached
 from .peer_meta import FileLock, HostMeta, WorkHome
 from .request import Pattern

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
@@ -26,6 +25,7 @@ from ..engine.errors import RemoteProtocolError
 from ..engine.events import ExchangeFailed, PieceFetched, Published, PublishFailed, Replied
 from ..engine.ids import TaskId, is_cdn
 from ..engine.outcomes import FailCode, Milestone
+from ..engine.records import dataclass, replace
 from ..engine.wire.calls import decode_answer, encode_call
 from .downloader import Buffers, fetch_piece
 from .http import HttpError

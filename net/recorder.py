@@ -11,13 +11,13 @@ import contextlib
 import logging
 import os
 import time
-from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
 from ..engine.errors import ConfigError
+from ..engine.records import dataclass
 from ..engine.trace import TraceWriter
 from .version import VERSION
 

@@ -5,11 +5,11 @@ Light to import, so that a program can decide what to do before it loads what it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 from ..engine.errors import DamselflyError
+from ..engine.records import dataclass
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Final, TypeAlias, assert_never
 
@@ -22,6 +22,7 @@ import msgspec
 from ..engine.errors import ConfigError, RemoteProtocolError
 from ..engine.ids import PieceIndex
 from ..engine.piece import Digest, PieceLayout
+from ..engine.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import field, replace
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Final, assert_never
@@ -30,6 +30,7 @@ from ..engine.effects import (
     VerifyPiece,
 )
 from ..engine.events import OriginChecked, OriginFailed, OriginFailure
+from ..engine.records import dataclass
 from ..engine.supernode import SupernodeEngine
 from .cdn import CdnStores
 from .cdn_port import DownloadPort
@@ -113,8 +114,7 @@ async def serve_supernode(
             await nursery.start(node.host.run)
             await nursery.start(serve_http, node.control.serve, control)
             await nursery.start(serve_http, node.port.serve, download)
-            with suppress(OSError):  # certificates that cannot be read: for who needs them to say
-                await reader.warm_up()
+            await reader.prepare()
             task_status.started(address)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Final
 
+from ...engine.records import dataclass
 from ..options import DFGET, FetchFlags
 
 if TYPE_CHECKING:

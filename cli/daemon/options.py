@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final
 
+from ...engine.records import dataclass
 from ..command import Command, Option
 from ..options import WordFlags, completion, config, gen_doc
 from ..values import (

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ...engine.records import dataclass
 from ...net.dfdaemon.settings import (
     DEFAULT_PORT,
     AllowedUpstream,

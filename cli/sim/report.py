@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ...engine.errors import ConfigError
+from ...engine.records import dataclass
 from ..units import as_argument
 from .options import (
     UNITS,

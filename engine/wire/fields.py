@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Final, TypeAlias, cast
 from urllib.parse import unquote
@@ -11,6 +10,7 @@ from urllib.parse import unquote
 import msgspec
 
 from ..errors import LocalProtocolError, RemoteProtocolError
+from ..records import dataclass
 from .frame import decimal
 
 MAX_NAME: Final = 512

@@ -6,12 +6,12 @@ to send as they are, and ranges of the plain file to send from it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ..errors import RemoteProtocolError
 from ..ids import PieceIndex
 from ..piece import HEAD_BYTES, WRAP_BYTES
+from ..records import dataclass
 
 if TYPE_CHECKING:
     from ..piece import PieceLayout

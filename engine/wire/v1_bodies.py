@@ -5,17 +5,20 @@ Checks are those of 1.0.6, but for what real clients were seen to send all the s
 
 from __future__ import annotations
 
-import re
+import ipaddress
 from collections.abc import Sequence
-from ipaddress import ip_address
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
+from ..expressions import expression
 from ..ids import PeerId, TaskId
 from ..messages import Register, ReportMetrics
 from ..piece import DigestForm
 from .fields import MAX_INT, MAX_TEXT, Fields, form_values, json_object
 from .native import VERSION
 from .v1_paths import DIGEST_HEADER, METRICS, NATIVE_HEADER, REGISTRY, CallError
+
+if TYPE_CHECKING:
+    import re
 
 Headers: TypeAlias = Sequence[tuple[str, str]]
 
@@ -24,9 +27,9 @@ MAX_ROOT_CAS: Final = 64
 LOWEST_PORT: Final = 15000
 HIGHEST_PORT: Final = 65000
 
-_HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,255}")
-_NODE: Final = re.compile(r"[A-Za-z0-9._:\[\]-]{0,262}")
-_WITH_PORT: Final = re.compile(r"(?:\[([^\]]*)\]|([^:]*)):[0-9]{1,5}")
+_HOST: Final = expression(r"[A-Za-z0-9._-]{1,255}")
+_NODE: Final = expression(r"[A-Za-z0-9._:\[\]-]{0,262}")
+_WITH_PORT: Final = expression(r"(?:\[([^\]]*)\]|([^:]*)):[0-9]{1,5}")
 _FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _FORM_LISTS: Final = ("headers", "rootcas")
 _FORM_NAMES: Final = frozenset(
@@ -115,7 +118,7 @@ def _ip(fields: Fields) -> str:
     text = fields.text("ip")
     try:
         if "%" not in text:
-            return str(ip_address(text))
+            return str(ipaddress.ip_address(text))
     except ValueError:
         pass
     raise CallError(f"{fields.where}: ip {text[:60]!r}: expected an IP address")

@@ -5,10 +5,10 @@ The queries come by the thousand, so they are taken apart by hand.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
 from ..errors import RemoteProtocolError
+from ..expressions import expression
 from ..ids import PeerId, PieceIndex, TaskId
 from ..messages import (
     LeaveTask,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 _STATUSES: Final = {str(status.value): status for status in PullStatus}
 _RESULTS: Final = {str(result.value): result for result in PullResult}
-_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}")
+_DIGEST: Final = expression(r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}")
 
 
 def decode_request(method: str, target: str, headers: Headers, body: bytes) -> V1Request:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from ..errors import RemoteProtocolError
+from ..expressions import expression
 from ..messages import Code
 
 REGISTRY: Final = "/peer/registry"
@@ -33,7 +33,7 @@ WANTED: Final = "wanted"
 NATIVE_HEADER: Final = "X-Damselfly-Native"
 """On a registration: the version of the native protocol that the peer would talk in."""
 
-_VERSION_PREFIX: Final = re.compile(r"^/v[0-9.]+(?=/)")
+_VERSION_PREFIX: Final = expression(r"^/v[0-9.]+(?=/)")
 
 
 def unversioned(path: str) -> str:

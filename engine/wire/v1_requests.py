@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final, assert_never
 from urllib.parse import quote
 
+from ..expressions import expression
 from ..messages import (
     LeaveTask,
     PullPieces,
@@ -17,6 +17,7 @@ from ..messages import (
     V1Request,
 )
 from ..piece import DigestForm
+from ..records import dataclass
 from .fields import go_json
 from .native import VERSION
 from .v1_paths import (
@@ -36,7 +37,7 @@ _JSON_HEADER: Final = ("Content-Type", "application/json;charset=utf-8")
 # Dragonfly writes values as they are.  What would break a request line or a query is escaped all
 # the same: a cid comes from whoever we talk to.
 _UNESCAPED: Final = ":~@/!$'()*,;=?-._"
-_PLAIN: Final = re.compile(rf"[A-Za-z0-9{re.escape(_UNESCAPED)}]*")
+_PLAIN: Final = expression(rf"[A-Za-z0-9{re.escape(_UNESCAPED)}]*")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import urlsplit
 
 import trio
 
+from ...engine.records import dataclass
 from ..origin import body_of, shown_url
 from ..origin_head import OriginError
 from .content import OriginAnswered, Unreachable, Unsuitable

@@ -6,13 +6,13 @@ What brings the pieces is ``bring``; what keeps the file when nobody reads it is
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
 
 from ...engine.ids import PeerId, PieceIndex, TaskId
+from ...engine.records import dataclass
 from ..http import FileSlice
 from ..request import Progress
 from .content import ContentFailed

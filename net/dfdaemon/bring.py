@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +16,7 @@ from ...engine.events import HeldPiece, Started, Wanted
 from ...engine.ids import task_url
 from ...engine.outcomes import BackSourceReason, FailCode, Milestone
 from ...engine.piece import PieceSizePolicy
+from ...engine.records import dataclass
 from ...engine.ring import in_order_for
 from ..drive import drive
 from ..origin import shown_url

@@ -10,7 +10,6 @@ import os
 import ssl
 from collections import OrderedDict
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ...engine.errors import ConfigError, DamselflyError
+from ...engine.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

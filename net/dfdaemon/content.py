@@ -9,10 +9,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from ...engine.errors import DamselflyError
+from ...engine.records import dataclass
 
 if TYPE_CHECKING:
     from ..request import Progress

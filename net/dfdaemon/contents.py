@@ -13,13 +13,13 @@ import itertools
 import logging
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from os import getpid
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 from ...engine.ids import TaskId, peer_id, sign, task_id, task_url
+from ...engine.records import dataclass
 from ..http import HttpPool
 from ..origin import OriginReader
 from ..pacing import bucket, pace_of
@@ -96,7 +96,7 @@ class Contents:
                 dropped=settings.dropped,
                 pace=pace,
             )
-            await reader.warm_up()
+            await reader.prepare()
             await self._nursery.start(self._peers.run)
             for blob in self._blobs.values():
                 if blob.is_complete:

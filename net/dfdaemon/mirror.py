@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from ...engine.errors import RemoteProtocolError
+from ...engine.records import dataclass
 from .settings import Mirror
 from .urls import Url, parse_authority, parse_url
 

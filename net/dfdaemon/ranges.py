@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from ...engine.records import dataclass
 from .headers import value_of
 
 if TYPE_CHECKING:

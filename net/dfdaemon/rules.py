@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
+from ...engine.records import dataclass
 from .urls import Url, default_port, parse_authority
 
 if TYPE_CHECKING:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
 
+from ...engine.records import dataclass
 from ...engine.redact import Redactor
 
 if TYPE_CHECKING:

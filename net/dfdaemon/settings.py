@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from ...engine.errors import ConfigError
+from ...engine.records import dataclass
 
 if TYPE_CHECKING:
     from pathlib import Path

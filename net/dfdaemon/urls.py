@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from ...engine.errors import RemoteProtocolError
+from ...engine.records import dataclass
 
 _URL: Final = re.compile(
     r"(https?)://(?:[^/?#@]*@)?(\[[0-9a-f:.]+\]|[^/?#@:\[\]]+)(?::(\d{1,5})?)?([/?][^#]*)?(?:#.*)?",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, assert_never
 
 import trio
 
 from ...engine.errors import DamselflyError, RemoteProtocolError
+from ...engine.records import dataclass
 from .messages import (
     HttpResponse,
     StreamedRequest,

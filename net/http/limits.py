@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Final
 
 from ...engine.errors import ConfigError
+from ...engine.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from ...engine.expressions import expression
 from .messages import HttpRequest
 
 if TYPE_CHECKING:
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 
     from .limits import ServerLimits
 
-_PLAIN: Final = re.compile(
+_PLAIN: Final = expression(
     rb"(GET|HEAD|POST) ([!-~]+) HTTP/1\.1\r\n"
     rb"((?:[-!#$%&'*+.^_`|~0-9a-zA-Z]+:[\t -~\x80-\xff]*\r\n)+)\r\n"
 )
 _NOT_PLAIN: Final = frozenset({"connection", "expect", "transfer-encoding", "upgrade"})
-_LENGTH: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
+_LENGTH: Final = expression(r"[0-9]{1,9}", re.ASCII)
 _QUOTE_CHARS: Final = 200
 
 _Headers: TypeAlias = tuple[tuple[str, str], ...]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, cast
@@ -11,6 +10,7 @@ from urllib.parse import quote
 
 import trio
 
+from ...engine.expressions import expression
 from .errors import ConnectFailed, ConnectionLost, StalledError
 from .reply import HttpReply, read_head
 from .sending import header_line
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
 
 _PRINTABLE: Final = "".join([chr(code) for code in range(0x21, 0x7F)])
-_HOST: Final = re.compile(r"[-.:%_0-9A-Za-z]+")
+_HOST: Final = expression(r"[-.:%_0-9A-Za-z]+")
 _REPEATABLE: Final = frozenset({"GET", "HEAD"})
 
 

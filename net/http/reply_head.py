@@ -6,19 +6,19 @@ takes a strict subset of what h11 takes.  h11 is imported with the first answer 
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+from ...engine.expressions import expression
 from .errors import BadAnswer
 
 if TYPE_CHECKING:
     import h11
 
-_PLAIN: Final = re.compile(
+_PLAIN: Final = expression(
     rb"HTTP/1\.1 ([2-5][0-9][0-9]) [\t -~\x80-\xff]*\r\n"
     rb"((?:[-!#$%&'*+.^_`|~0-9a-zA-Z]+:[\t -~\x80-\xff]*\r\n)*)\r\n"
 )
-_LENGTH: Final = re.compile(r"[0-9]{1,18}")
+_LENGTH: Final = expression(r"[0-9]{1,18}")
 _MAX_INTERIM: Final = 8
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from functools import lru_cache
 from http import HTTPStatus
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 from trio.lowlevel import checkpoint
 
+from ...engine.expressions import expression
 from .messages import FileSlice, HttpResponse
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ _SLOW_TURN_S: Final = 2.0
 PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 BODILESS: Final = frozenset({204, 304})
 _OURS: Final = frozenset({"connection", "content-length", "date", "transfer-encoding"})
-_TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")
-_VALUE: Final = re.compile(r"[\t -~\x80-\xff]*")
+_TOKEN: Final = expression(r"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")
+_VALUE: Final = expression(r"[\t -~\x80-\xff]*")
 
 
 class FileTooShort(Exception):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 from ...engine.errors import RemoteProtocolError
+from ...engine.records import dataclass
 from ...engine.wire.fields import json_object
 
 if TYPE_CHECKING:

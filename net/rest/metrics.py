@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from ...engine.effects import DeleteCopy, ForgetTask, ReadOrigin
 from ...engine.events import OriginFailed, Requested
 from ...engine.messages import PullPieces, Update
+from ...engine.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from ...engine.ids import NO_PEER, cdn_peer_id, is_cdn
 from ...engine.peer_records import NO_RECORD, RecordId
+from ...engine.records import dataclass
 from .replies import RestError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ succeeds when all of them do.  Records live in memory.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from functools import partial
 from time import time
@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from ...engine.ids import NO_PEER, TaskId, range_of, task_id, task_url
 from ...engine.messages import Refused, Register, WarmTask
+from ...engine.records import dataclass
 from ...engine.redact import Redactor
 from .bodies import header_lines
 from .manifest import MAX_ITEMS, ManifestError, repository_of

@@ -6,7 +6,6 @@ credentials among the caller's headers go along to get it, but never from https 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlencode
 
@@ -14,6 +13,7 @@ import msgspec
 import trio
 
 from ...engine.errors import DamselflyError, RemoteProtocolError
+from ...engine.records import dataclass
 from ...engine.wire.fields import MAX_TEXT
 from ..origin import body_of, shown_url
 from ..origin_clients import OriginClients

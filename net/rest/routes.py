@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from urllib.parse import unquote
 
+from ...engine.records import dataclass
 from ...engine.wire.fields import query_values
 from ...engine.wire.v1_paths import unversioned
 from .replies import empty_reply, json_reply, text_reply

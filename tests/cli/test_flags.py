@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from damselfly.cli.command import Command
 from damselfly.cli.dfget import main
+from damselfly.cli.options import DFGET
 
 from ..origin_server import CERTIFICATE, OriginServer
 from .dfget_support import DATA, PATIENCE_S, assert_one_error_line, fetched, started
@@ -34,6 +36,28 @@ def running_supernode(home: Path) -> Generator[str]:
         assert supernode.stdout is not None
         yield supernode.stdout.readline().split("control http://")[1].split()[0]
         supernode.terminate()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-u", "http://a/b", "--output=c", "-n", "a:1=2,b", "--node", "c", "--insecure"],
+        ["--notbs=false", "--verbose", "--verbose=false", "-f", "a&b", "-u=x", "--url", "y"],
+        ["--header", "A: b", "--header=C:d", "--cacerts", "a,b", "--cacerts", "c", "-o", "-d"],
+        ["--locallimit", "20M", "--timeout", "1h", "--totallimit=1", "--clientqueue", "3"],
+        [],
+    ],
+)
+def test_what_is_parsed_without_argparse_is_the_same(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plainly = DFGET.parse(arguments)
+
+    def never(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr(Command, "_parsed", never)
+    assert DFGET.parse(arguments) == plainly
 
 
 def test_a_right_digest(origin: OriginServer, tmp_path: Path) -> None:

@@ -179,3 +179,20 @@ async def test_clients_are_kept_but_not_without_end() -> None:
             pass
     await clients.aclose()
     assert len(clients) == 0
+
+
+async def test_a_client_can_be_made_before_it_is_wanted() -> None:
+    clients = OriginClients(connect_timeout_s=1.0, stall_timeout_s=1.0)
+    await clients.prepare()
+    async with clients.use(insecure=False, root_cas=()):
+        assert len(clients) == 1
+    await clients.aclose()
+
+
+async def test_certificates_that_cannot_be_read_are_no_matter_beforehand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file")
+    clients = OriginClients(connect_timeout_s=1.0, stall_timeout_s=1.0)
+    await clients.prepare()
+    assert len(clients) == 0

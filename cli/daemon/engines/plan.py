@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ....engine.errors import ConfigError
+from ....engine.records import dataclass
 
 if TYPE_CHECKING:
     from pathlib import Path
