@@ -9,7 +9,7 @@ fast.
 
 from __future__ import annotations
 
-from math import inf, log2
+from math import inf, log, log2
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -26,6 +26,12 @@ MOST_UP_SLOTS: Final = 256
 _HOPELESS: Final = 8
 """A quarter of what is usual: with one slot it sends a piece at half the speed of the others."""
 _RISE, _FALL = 0.5, 0.25
+_MOST_RISE: Final = 2.0
+"""Whatever was seen, an estimate grows by no more at a time."""
+_AT_FIRST: Final = 0.15
+_SWAY: Final = 0.25
+_DOUBTS: Final = 1.5
+"""A difference counts if it is so many times what the estimate is in doubt by."""
 _AT_CAPACITY: Final = 0.8
 _FEW: Final = 4
 _CERTAIN: Final = 2
@@ -43,13 +49,15 @@ _LAPS: Final = 3.0
 class Meter:
     """One direction of one member's link: what crosses it now, and what it was seen to carry."""
 
-    __slots__ = ("_shares_s", "_since", "active", "rate_bytes_per_s", "samples")
+    __slots__ = ("_shares_s", "_since", "active", "doubt", "rate_bytes_per_s", "samples")
 
     def __init__(self) -> None:
         self.active = 0
         """Pieces that cross it now."""
         self.rate_bytes_per_s = 0.0
         """0: not seen yet."""
+        self.doubt = _AT_FIRST
+        """By how much what is seen differs from that, as the logarithm of a factor."""
         self.samples = 0
         self._shares_s = 0.0  # of the time, that a piece which was always there would have had
         self._since = 0.0
@@ -87,14 +95,19 @@ class Meter:
         self.samples += 1
         if not rate:
             self.rate_bytes_per_s = seen
-        elif seen > rate:
-            self.rate_bytes_per_s = rate + _RISE * (seen - rate)
-        elif is_blamed:
-            self.rate_bytes_per_s = rate + _FALL * (seen - rate)
+        elif seen > rate or is_blamed:
+            self.doubt += _SWAY * (abs(log(seen / rate)) - self.doubt)
+            share = _RISE if seen > rate else _FALL
+            self.rate_bytes_per_s = rate + share * (min(seen, _MOST_RISE * rate) - rate)
+
+    def differs(self, usual_bytes_per_s: float, factor: float = 1.0) -> bool:
+        """Tell whether the link is slower or faster than usual, by ``factor`` and beyond doubt."""
+        difference = abs(log(self.rate_bytes_per_s / usual_bytes_per_s))
+        return difference > max(log(factor), _DOUBTS * self.doubt)
 
     def forget(self) -> None:
         """Learn anew."""
-        self.rate_bytes_per_s, self.samples = 0.0, 0
+        self.rate_bytes_per_s, self.samples, self.doubt = 0.0, 0, _AT_FIRST
 
 
 class Speeds:
@@ -136,13 +149,14 @@ class Speeds:
 
     def survey(self, members: Iterable[Member]) -> bool:
         """Look what is usual now, and whether members differ; false if hardly anything changed."""
-        rates = sorted([m.up.rate_bytes_per_s for m in members if m.up.is_known])
+        known = [member.up for member in members if member.up.is_known]
+        rates = sorted([up.rate_bytes_per_s for up in known])
         self._survey_at = self._samples + max(_FEW, len(rates))
         if len(rates) < _FEW:
             return False
         before, was_mixed = self.usual_bytes_per_s, self.is_mixed
         usual = rates[len(rates) // 2]
-        others = sum(not usual / _CLEARLY < rate < usual * _CLEARLY for rate in rates)
+        others = sum(up.differs(usual, _CLEARLY) for up in known)
         self.is_mixed = self._grain and others > len(rates) * (_ALIKE if was_mixed else _MIXED)
         if self.is_mixed is was_mixed and before / _HARDLY < usual < before * _HARDLY:
             return False
@@ -160,6 +174,8 @@ class Speeds:
     def steps(self, member: Member) -> int:
         """Return by how many steps a member's uplink is slower than usual."""
         if not member.up.is_known or not self.usual_bytes_per_s:
+            return 0
+        if not member.up.differs(self.usual_bytes_per_s):
             return 0
         exact = STEPS * log2(self.usual_bytes_per_s / member.up.rate_bytes_per_s)
         if -0.75 < exact - member.steps < 0.75:

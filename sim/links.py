@@ -4,7 +4,8 @@ A flow crosses the uplink of its sender, the downlink of its receiver, and uplin
 sites share, if there are any; the core between them is never the bottleneck.  ``EqualShare`` gives
 a flow the smaller of its equal shares at both ends and looks only at the two links that a start or
 an end touches; ``TreeShare`` does so along the whole way.  ``MaxMin`` is the exact max-min fair
-allocation, recomputed for all flows once per instant: slower, and the check on both.
+allocation, recomputed for all flows once per instant: slower, and the check on both.  There flows
+may differ in weight, as those of TCP do that meet in a queue.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Flow:
 
     __slots__ = (
         *("alarm", "do", "down", "due", "left", "rate", "since", "size", "subject", "up", "via"),
+        "weight",
     )
 
     def __init__(
@@ -63,6 +65,7 @@ class Flow:
     ) -> None:
         self.up, self.down, self.via, self.size = up, down, via, size
         self.do, self.subject = do, subject
+        self.weight = 1.0
         self.left = float(size)
         self.rate = 0.0
         self.since = 0.0
@@ -90,6 +93,7 @@ class Network(ABC):
         ``via``: shared links between them.
         """
         flow = Flow(up, down, size, do, subject, via)
+        flow.weight = self._weight()
         flow.since = self._world.now
         self._cross(flow)
         return flow
@@ -121,6 +125,9 @@ class Network(ABC):
         """Stop ``flow`` for good, without a call; return the bytes that had come through."""
         self._remove(flow)
         return min(flow.size, max(0, round(self.moved(flow))))
+
+    def _weight(self) -> float:
+        return 1.0
 
     @abstractmethod
     def _changed(self, up: Link, down: Link, via: tuple[Link, ...]) -> None:
@@ -201,12 +208,20 @@ class TreeShare(Network):
 
 
 class MaxMin(Network):
-    """The exact max-min fair allocation by progressive filling."""
+    """The exact max-min fair allocation by progressive filling.
 
-    def __init__(self, world: World) -> None:
+    With ``unfairness`` each flow has a weight, lognormal with this sigma: on a link that is its
+    bottleneck it gets so many times what a flow of weight 1 gets.
+    """
+
+    def __init__(self, world: World, unfairness: float = 0.0) -> None:
         super().__init__(world)
         self._links: dict[Link, None] = {}
         self._stale = False
+        self._unfairness, self._rng = unfairness, world.rng("unfairness")
+
+    def _weight(self) -> float:
+        return self._rng.lognormvariate(0.0, self._unfairness) if self._unfairness else 1.0
 
     def _changed(self, up: Link, down: Link, via: tuple[Link, ...]) -> None:
         for link in (up, down, *via):
@@ -228,26 +243,29 @@ class MaxMin(Network):
 def max_min_rates(links: list[Link]) -> dict[Flow, float]:
     """Return the max-min fair rate of every flow on ``links``, which are all links in use.
 
-    Progressive filling: the link with the smallest share left fixes its flows at that share.
+    Progressive filling: the link with the smallest share left for a weight of 1 fixes its flows
+    at that share times their weights.
     """
     rates: dict[Flow, float] = {}
     room = {link: link.rate_bytes_per_s for link in links}
     unfixed = {link: len(link.flows) for link in links}
-    queue = [(link.share_bytes_per_s, number, link) for number, link in enumerate(links)]
+    weights = {link: sum([flow.weight for flow in link.flows]) for link in links}
+    queue = [(room[link] / weights[link], number, link) for number, link in enumerate(links)]
     heapify(queue)
     while queue:
         share, number, link = heappop(queue)
         if not unfixed[link]:
             continue
-        now_share = room[link] / unfixed[link]
+        now_share = room[link] / weights[link]
         if now_share > share:
             heappush(queue, (now_share, number, link))
             continue
         share = min(share, now_share)
         for flow in link.flows:
             if flow not in rates:
-                rates[flow] = share
+                rates[flow] = rate = share * flow.weight
                 for end in (flow.up, flow.down, *flow.via):
-                    room[end] = max(0.0, room[end] - share)
+                    room[end] = max(0.0, room[end] - rate)
                     unfixed[end] -= 1
+                    weights[end] -= flow.weight
     return rates

@@ -90,6 +90,8 @@ class Scenario:
     topology: Topology | None = None
     """``None``: one room, whose switches are never in the way."""
     network: NetworkModel = NetworkModel.SHARE
+    unfairness: float = 0.0
+    """Flows get unequal shares of a link, lognormally, by this sigma; ``network`` is maxmin."""
     latency_s: float = 0.0005
     """One way: of requests, replies and a piece's first byte."""
     control_latency_s: float | None = None
@@ -343,6 +345,9 @@ class Scenario:
             raise ConfigError(f"{name} has {len(values)} values: expected {self.peers}, one a peer")
 
     def _check_peers(self) -> None:
+        if self.unfairness and self.network is not NetworkModel.MAX_MIN:
+            text = f"unfairness is {self.unfairness}: expected 0, or maxmin as the network"
+            raise ConfigError(text)
         numbers = [("classes.files_each", kind.files_each) for kind in self.classes]
         for name, each in (("files_each", self.files_each), *numbers):
             if each is not None and not 1 <= each <= self.files:

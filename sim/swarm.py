@@ -240,5 +240,5 @@ class Swarm:
 
 def _network(world: World, scenario: Scenario) -> Network:
     if scenario.network is NetworkModel.MAX_MIN:
-        return MaxMin(world)
+        return MaxMin(world, scenario.unfairness)
     return EqualShare(world) if scenario.topology is None else TreeShare(world)

@@ -167,3 +167,29 @@ def test_patience() -> None:
 def test_the_most_slots_bound_those_of_the_fastest() -> None:
     assert most_up_slots(2) == 16
     assert most_up_slots(1000) == most_up_slots(2000)
+
+
+@pytest.mark.parametrize(
+    ("rates", "mixed"),
+    [
+        ((30.0, 30.0, 29.0, 31.0), True),
+        ((30.0, 10.0, 45.0, 16.0, 50.0, 12.0), False),
+    ],
+)
+def test_a_difference_that_is_no_larger_than_the_doubt_is_none(
+    rates: tuple[float, ...], mixed: bool
+) -> None:
+    of, odd = speeds(), seen(rates[0], times=1)
+    for rate in rates[1:]:
+        odd.up.learn(rate, is_blamed=True)
+    members = [seen(20.0, times=4) for _ in range(4)]
+    of.survey([*members, odd])
+    assert of.is_mixed is mixed
+    assert (of.steps(odd) != 0) is mixed
+
+
+def test_no_estimate_more_than_doubles_at_a_time() -> None:
+    meter = Meter()
+    meter.learn(10.0, is_blamed=True)
+    meter.learn(1000.0, is_blamed=True)
+    assert meter.rate_bytes_per_s == 15.0

@@ -208,3 +208,24 @@ def test_a_held_flow_can_be_cancelled() -> None:
     world.run(100)
     assert moved == [50]
     assert not seen.times
+
+
+def test_flows_of_unequal_weight_share_a_link_unequally_and_use_all_of_it() -> None:
+    up, downs = Link(90.0), [Link(1000.0), Link(1000.0), Link(10.0)]
+    flows = [Flow(up, down, 1, print, None) for down in downs]
+    for flow, weight in zip(flows, (1.0, 3.0, 2.0), strict=True):
+        flow.weight = weight
+        flow.up.join(flow)
+        flow.down.join(flow)
+    rates = max_min_rates([up, *downs])
+    assert [rates[flow] for flow in flows] == [20.0, 60.0, 10.0]
+
+
+def test_unfairness_is_drawn_for_each_flow() -> None:
+    world = World(3)
+    network, up, down = MaxMin(world, 0.5), Link(100.0), Link(100.0)
+    flows = [network.start(up, down, 1000, print, None) for _ in range(20)]
+    weights = {flow.weight for flow in flows}
+    assert len(weights) == 20
+    assert min(weights) < 1 < max(weights)
+    assert {MaxMin(world).start(up, down, 1, print, None).weight for _ in range(5)} == {1.0}
