@@ -77,8 +77,9 @@ class SupernodeConfig:
     fail_access_s: float = 180.0
     ban_after: int = 3
     native_pace_s: float = 0.5
+    run_s: float = 0.85
     run_bytes: int = 8 << 20
-    run_share: int = 3
+    run_share: int = 2
 
     def __post_init__(self) -> None:
         check_policy(self.policy)
