@@ -22,7 +22,7 @@ _LONGEST: Final = 8
 """Fast parents are given runs of so many times what is usual at most."""
 _MAX_TRIES: Final = 8
 """Members looked at before a run goes on."""
-_BEHIND: Final = 4
+_BEHIND: Final = 8
 """Behind is who has less by so large a part of all that another has in flight."""
 
 
