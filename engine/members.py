@@ -94,7 +94,7 @@ class Flight:
     """The pieces still to come."""
     got_bytes: int = 0
     """What came since its marks."""
-    is_begun: bool = False
+    was_measured: bool = False
     """Its marks are of a time when a piece may have been half here."""
     is_measured: bool = True
     """All that came of it came from its sender."""

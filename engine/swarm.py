@@ -191,7 +191,7 @@ class Swarm:
             return
         self._learn(flight, flight.got_bytes, now)
         flight.up_mark, flight.down_mark = parent.up.mark(now), flight.child.down.mark(now)
-        flight.got_bytes, flight.is_begun = 0, True
+        flight.got_bytes, flight.was_measured = 0, True
 
     def arrived(
         self, member: Member, piece: PieceIndex, now: float, said: PeerId = NO_PEER
@@ -345,7 +345,7 @@ class Swarm:
         elif self._measures and self._layout is not None:
             is_last = piece == self._last
             flight.got_bytes += self._layout.size(piece) if is_last else self._content_size
-            is_enough = not flight.is_begun or flight.got_bytes >= _ENOUGH * self._content_size
+            is_enough = not flight.was_measured or flight.got_bytes >= _ENOUGH * self._content_size
             if flight.is_measured and is_enough and len(flight.offers) == 1:
                 self._learn(flight, flight.got_bytes, now)
         self._land(member, piece, now)
