@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from .cdn import CdnPhase
 from .ids import cdn_peer_id
-from .messages import Code, Orders, PieceOffer, PiecesOffered, Refused, TaskCompleted
+from .messages import Code, Extension, Orders, PieceOffer, PiecesOffered, Refused, TaskCompleted
 from .piece import DigestForm
 
 if TYPE_CHECKING:
@@ -101,13 +101,19 @@ class Answers:
         pieces: Iterable[PieceIndex],
         rejected: tuple[PieceIndex, ...] = (),
     ) -> Orders:
-        runs: dict[Flight, list[PieceOffer]] = {}
+        found: dict[Flight, list[PieceOffer]] = {}
         for piece in pieces:
             if (flight := member.fetching.get(piece)) is not None:
-                runs.setdefault(flight, []).append(flight.offers[piece])
-        return Orders(
-            tuple([tuple(run) for run in runs.values()]), rejected, self._config.native_pace_s
-        )
+                found.setdefault(flight, []).append(flight.offers[piece])
+        runs: list[tuple[PieceOffer, ...]] = []
+        extended: list[Extension] = []
+        for flight, offers in found.items():
+            told_before = [piece for piece, offer in flight.offers.items() if offer not in offers]
+            if told_before:
+                extended.append(Extension(told_before[-1], tuple(offers)))
+            else:
+                runs.append(tuple(offers))
+        return Orders(tuple(runs), rejected, self._config.native_pace_s, tuple(extended))
 
 
 def _offers(member: Member) -> PiecesOffered:

@@ -34,7 +34,9 @@ class SupernodeConfig:
     (performance 2.2, J).  ``rare_copies``: the supernode uploads only pieces of which peers have
     at most so many copies.  ``policy`` names who decides what moves next (``policies``).
     ``hold_s``: how long a pull with nothing to do is held; v1 clients
-    give up after 5 s.
+    give up after 5 s.  Peers of ours tell what came every ``native_pace_s``; a run is what takes
+    ``run_s`` at its parent's rate, ``run_bytes`` where nothing is measured, and one part in
+    ``run_share`` of what is missing over the slots at most.
 
     Every ``gc_meta_interval_s``, for the first time after ``gc_initial_delay_s``, tasks that
     nobody asked for since ``task_expire_s`` leave memory, and so do peers without a server that
@@ -77,8 +79,9 @@ class SupernodeConfig:
     fail_access_s: float = 180.0
     ban_after: int = 3
     native_pace_s: float = 0.5
+    run_s: float = 0.85
     run_bytes: int = 8 << 20
-    run_share: int = 3
+    run_share: int = 2
 
     def __post_init__(self) -> None:
         check_policy(self.policy)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from .effects import Answer
-from .speeds import STEPS
+from .runs import Runs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from random import Random
+
     from .answers import Answers
     from .cdn import CdnCopy
     from .config import SupernodeConfig
@@ -15,11 +18,9 @@ if TYPE_CHECKING:
     from .ids import PieceIndex
     from .members import Flight, Member
     from .messages import PieceOffer, Reply
+    from .order_book import OrderBook
     from .policies import Policy
     from .scheduler import Assignment
-
-_UNKNOWN: Final = 4
-"""Parents that have not shown what they can are given so many times shorter runs."""
 
 
 class Dispatcher:
@@ -29,10 +30,15 @@ class Dispatcher:
     """
 
     def __init__(
-        self, policy: Policy, answers: Answers, copy: CdnCopy, config: SupernodeConfig
+        self,
+        policy: Policy,
+        answers: Answers,
+        copy: CdnCopy,
+        config: SupernodeConfig,
+        rng: Random,
     ) -> None:
         self._policy, self._swarm, self._answers = policy, policy.swarm, answers
-        self._copy, self._config = copy, config
+        self._runs = Runs(policy.swarm, copy, config, rng)
         self._touched: dict[Member, None] = {}
         self._freed: list[Member | None] = []
         """Uplinks that came free while something else was decided."""
@@ -64,13 +70,22 @@ class Dispatcher:
         self._bring(flight, piece, offer, now)
         if (book := member.orders) is not None:
             book.order(piece)
-            if parent is not None:
-                length = self._run_length(member, parent)
-                for piece in self._policy.continue_run(member, parent, length - 1):
-                    self._bring(flight, piece, self._answers.offer(member, piece, parent), now)
-                    book.order(piece)
+            self._lengthen(flight, book, self._runs.length(member, parent) - 1, now)
         self._swarm.requeue(member)
         self._touched[member] = None
+
+    def go_on(self, flights: Iterable[Flight], now: float) -> None:
+        """Have runs that have just brought something made longer, if their uplinks are theirs."""
+        for flight in flights:
+            member = flight.child
+            if flight.is_over or (book := member.orders) is None:
+                continue
+            length = self._runs.length(member, flight.parent)
+            more = length - len(flight.offers)
+            if more > 0 and self._runs.goes_on(flight, length):
+                self._lengthen(flight, book, more, now)
+                self._swarm.requeue(member)
+                self._touched[member] = None
 
     def touch(self, member: Member) -> None:
         """Have a held pull answered with what is under way, at the next ``flush``."""
@@ -119,21 +134,13 @@ class Dispatcher:
         member.exchange = None
         self._swarm.requeue(member)
 
+    def _lengthen(self, flight: Flight, book: OrderBook, most: int, now: float) -> None:
+        member, parent = flight.child, flight.parent
+        for piece in self._policy.continue_run(member, parent, most):
+            self._bring(flight, piece, self._answers.offer(member, piece, parent), now)
+            book.order(piece)
+
     def _bring(self, flight: Flight, piece: PieceIndex, offer: PieceOffer, now: float) -> None:
         replaced = self._swarm.bring(flight, piece, offer, now)
         if replaced is not None:
             self._freed.append(replaced.parent)
-
-    def _run_length(self, member: Member, parent: Member) -> int:
-        """Return how many pieces to get from one parent at a time.
-
-        Ever fewer towards the end, so that nobody waits for one parent's long last run; and few
-        from a parent that may be slow.
-        """
-        swarm = self._swarm
-        most = self._config.run_bytes >> max(0, parent.steps) // STEPS
-        if swarm.rules.rates and not parent.up.is_known:
-            most = self._config.run_bytes // _UNKNOWN
-        missing = swarm.missing(member).bit_count()
-        share = missing // (self._config.run_share * swarm.speeds.down_slots)
-        return max(1, min(share, most // self._copy.piece_size))

@@ -61,7 +61,9 @@ class DragonflyV1:
     def taker_from(self, parent: Member | None) -> Assignment | None:
         """Nobody is served who has not asked."""
 
-    def continue_run(self, member: Member, parent: Member, most: int) -> tuple[PieceIndex, ...]:
+    def continue_run(
+        self, member: Member, parent: Member | None, most: int
+    ) -> tuple[PieceIndex, ...]:
         """One piece at a time."""
         return ()
 

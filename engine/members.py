@@ -94,6 +94,9 @@ class Flight:
     offers: dict[PieceIndex, PieceOffer] = field(default_factory=dict["PieceIndex", "PieceOffer"])
     """The pieces still to come."""
     got_bytes: int = 0
+    """What came since its marks."""
+    was_measured: bool = False
+    """Its marks are of a time when a piece may have been half here."""
     is_measured: bool = True
     """All that came of it came from its sender."""
     is_late: bool = False

@@ -177,7 +177,8 @@ class Update(Struct, frozen=True):
     ``number`` counts a registration's updates from 1: of several the newest is held, and the others
     are answered at once.  ``heard`` is the number of the newest one whose orders came.
     ``under_way`` are the pieces being fetched or to be, ``free`` how many runs more are welcome,
-    ``wanted`` is where in the file the peer is if it reads that in order.
+    ``wanted`` is where in the file the peer is if it reads that in order.  ``extends``: orders may
+    make runs longer that are under way.
     """
 
     task: TaskId
@@ -189,6 +190,7 @@ class Update(Struct, frozen=True):
     under_way: tuple[PieceIndex, ...] = ()
     free: int = 0
     wanted: PieceIndex | None = None
+    extends: bool = False
 
 
 V1Request: TypeAlias = (
@@ -275,6 +277,13 @@ class Registered(Struct, frozen=True):
     """The supernode understands ``Update``s."""
 
 
+class Extension(Struct, frozen=True):
+    """``pieces`` go behind the run that brings ``after``, or are one of their own if it is over."""
+
+    after: PieceIndex
+    pieces: tuple[PieceOffer, ...]
+
+
 class Orders(Struct, frozen=True):
     """The answer to an ``Update``: what to fetch beside what is under way.
 
@@ -286,6 +295,7 @@ class Orders(Struct, frozen=True):
     runs: tuple[tuple[PieceOffer, ...], ...] = ()
     rejected: tuple[PieceIndex, ...] = ()
     pace_s: float = 0.0
+    extended: tuple[Extension, ...] = ()
 
 
 class PiecesOffered(Struct, frozen=True):

@@ -150,11 +150,12 @@ class NativeClient(SwarmClient):
         has_news = bool(self._to_tell or self._failures_to_tell)
         if self._closing:
             return -inf if has_news else inf
-        if has_news:
-            at_once = self._ran_out or not self._fetches
-            return -inf if at_once else self._said_at + self._told.pace_s
-        is_waiting = not self._open and self._free > 0
-        return self._pull_at if is_waiting else inf
+        wait_at = self._pull_at if not self._open and self._free > 0 else inf
+        if not has_news:
+            return wait_at
+        if self._ran_out or not self._fetches:
+            return -inf
+        return min(self._said_at + self._told.pace_s, wait_at)
 
     @property
     def _free(self) -> int:
@@ -177,6 +178,7 @@ class NativeClient(SwarmClient):
             under_way=self._under_way,
             free=0 if self._closing else max(0, self._free),
             wanted=self._holdings.wanted,
+            extends=True,
         )
         self._to_tell.clear()
         self._failures_to_tell.clear()
@@ -191,11 +193,31 @@ class NativeClient(SwarmClient):
             out.append(DropPiece(piece))
         began = False
         if not self._closing:
-            runs = [[o for o in run if not self._is_coming(o)] for run in orders.runs]
-            self._leave_to_others(frozenset([offer.piece for run in runs for offer in run]))
-            for run in runs:
-                began |= self._go_on(deque(run), now, out)
+            told: list[tuple[PieceIndex | None, tuple[PieceOffer, ...]]]
+            told = [(None, run) for run in orders.runs]
+            told += [(extension.after, extension.pieces) for extension in orders.extended]
+            new = [[offer for offer in run if not self._is_coming(offer)] for _, run in told]
+            self._leave_to_others(frozenset([offer.piece for run in new for offer in run]))
+            for (after, run), more in zip(told, new, strict=True):
+                if more and (queue := self._queue_of(after, run)) is not None:
+                    queue.extend(more)
+                    began = True
+                else:
+                    began |= self._go_on(deque(more), now, out)
         self._pace(now, self._said_at, began or said.number < self._number)
+
+    def _queue_of(
+        self, after: PieceIndex | None, run: tuple[PieceOffer, ...]
+    ) -> deque[PieceOffer] | None:
+        """Return what is left of a run that brings ``after``, or a part of what was said before."""
+        of_it = (after, *[offer.piece for offer in run])
+        for fetch, queue in self._runs.items():
+            current = self._fetches[fetch]
+            if current.parent == run[0].parent and any(
+                offer.piece in of_it for offer in (current, *queue)
+            ):
+                return queue
+        return None
 
     def _is_coming(self, offer: PieceOffer) -> bool:
         """Tell whether a piece is under way from this parent, or its turn will come."""

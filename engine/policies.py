@@ -46,7 +46,9 @@ class Policy(Protocol):
         """Find a member and a piece for an uplink, perhaps the supernode's, that came free."""
         ...
 
-    def continue_run(self, member: Member, parent: Member, most: int, /) -> Iterable[PieceIndex]:
+    def continue_run(
+        self, member: Member, parent: Member | None, most: int, /
+    ) -> Iterable[PieceIndex]:
         """Find further pieces for a member to take from a parent after those decided."""
         ...
 

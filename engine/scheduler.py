@@ -84,10 +84,15 @@ class Scheduler:
         found = self._taker(None, gives, 0, swarm.servers)
         return found or self._taker(None, gives, 0, ~swarm.servers)
 
-    def continue_run(self, member: Member, parent: Member, most: int) -> Iterable[PieceIndex]:
+    def continue_run(
+        self, member: Member, parent: Member | None, most: int
+    ) -> Iterable[PieceIndex]:
         """Return further pieces that a member should take from the same parent."""
-        wanted = self.swarm.missing(member) & parent.holds
-        if most < 1 or not wanted:
+        if most < 1:
+            return ()
+        missing = self.swarm.missing(member)
+        wanted = self._from_cdn(member, missing) if parent is None else missing & parent.holds
+        if not wanted:
             return ()
         if not (urgent := self._urgent(member, wanted)):
             return [*islice(self._order.each(wanted), most)]

@@ -77,8 +77,12 @@ class Meter:
         self.active -= 1
 
     def shares_s(self, mark: float, now: float) -> float:
-        """Return a piece's shares of the time since ``begin`` gave ``mark`` for it."""
-        return self._shares_s + (now - self._since) / self.active - mark
+        """Return a piece's shares of the time since ``begin`` or ``mark`` gave ``mark`` for it."""
+        return self.mark(now) - mark
+
+    def mark(self, now: float) -> float:
+        """Return the mark from which to measure a piece that crosses."""
+        return self._shares_s + (now - self._since) / self.active
 
     @property
     def is_known(self) -> bool:

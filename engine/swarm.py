@@ -33,6 +33,8 @@ _SLOWED: Final = 2.0
 """A child whose pieces take no longer than that many times what its own downlink needs is slow."""
 _IF_LATE: Final = 0.5
 """A piece that is late has some way to go: its parent is slower than the time so far says."""
+_ENOUGH: Final = 6
+"""A run that goes on is measured by so many pieces: where they begin is not known exactly."""
 _PROBATION_S: Final = 30.0
 _SPARE_COPIES: Final = 0.5
 _SPARE_PIECES: Final = 16
@@ -185,6 +187,15 @@ class Swarm:
         if member.serves:
             self.picker.gained(piece)
         return replaced
+
+    def look_at(self, flight: Flight, now: float) -> None:
+        """See how fast a run is of which a piece came just now, if enough has come meanwhile."""
+        parent, is_enough = flight.parent, flight.got_bytes >= _ENOUGH * self._content_size
+        if parent is None or flight.is_over or not flight.is_measured or not is_enough:
+            return
+        self._learn(flight, flight.got_bytes, now)
+        flight.up_mark, flight.down_mark = parent.up.mark(now), flight.child.down.mark(now)
+        flight.got_bytes, flight.was_measured = 0, True
 
     def arrived(
         self, member: Member, piece: PieceIndex, now: float, said: PeerId = NO_PEER
@@ -347,7 +358,8 @@ class Swarm:
         elif self._measures and self._layout is not None:
             is_last = piece == self._last
             flight.got_bytes += self._layout.size(piece) if is_last else self._content_size
-            if flight.is_measured and len(flight.offers) == 1:
+            is_enough = not flight.was_measured or flight.got_bytes >= _ENOUGH * self._content_size
+            if flight.is_measured and is_enough and len(flight.offers) == 1:
                 self._learn(flight, flight.got_bytes, now)
         if flight.parent is None:
             self.cdn_gave += 1

@@ -61,7 +61,7 @@ class Task:
         self.failed_at: float | None = None
         self._md5s = CopyMd5s(task, self.cdn)
         self.answers = Answers(task, self.cdn, self._md5s, self.swarm, config)
-        self._work = Dispatcher(self._policy, self.answers, self.cdn, config)
+        self._work = Dispatcher(self._policy, self.answers, self.cdn, config, rng)
 
     # --- members come and go ---
 
@@ -218,7 +218,11 @@ class Task:
             out.append(Answer(exchange, Refused(Code.BAD_PARAMETER, text)))
             return
         member.seen_at, member.wanted = now, said.wanted
+        flights = [member.fetching.get(note.piece) for note in said.held]
+        brought = dict.fromkeys([flight for flight in flights if flight is not None])
         rejected = tuple([note.piece for note in said.held if self._is_wrong(note, member, now)])
+        if flights and (latest := flights[-1]) is not None:
+            self.swarm.look_at(latest, now)
         for note in said.failed:
             self._not_delivered(note, member, now, out)
         if member.is_over:
@@ -230,6 +234,8 @@ class Task:
                 self._work.uplink_freed(self.swarm.give_up(member, piece, now).parent, now)
             book.reject(rejected)
             self.swarm.welcomes(member, said.free)
+            if said.extends:
+                self._work.go_on(brought, now)
             if book.has_news:
                 self._work.touch(member)
             # What there is for it now answers the update before, and this one is held.

@@ -102,6 +102,10 @@ class ObservedTask:
         default_factory=dict[tuple["PeerId", "PieceIndex"], "ObservedRun"]
     )
     """The run by which a peer gets a piece."""
+    latest: dict[tuple[PeerId, PeerId], ObservedRun] = field(
+        default_factory=dict[tuple["PeerId", "PeerId"], "ObservedRun"]
+    )
+    """The run that a peer began last with a parent."""
 
     @property
     def layout(self) -> PieceLayout | None:
@@ -262,6 +266,8 @@ class Observer:
             case Orders(runs):
                 for run in runs:
                     _began(task, name, run, now)
+                for more in reply.extended:
+                    _went_on(task, name, more.pieces, now)
             case TaskCompleted(_, wrapped_length):
                 if wrapped_length and task.piece_size:
                     _learn_length(task, length_of_wrapped(wrapped_length, task.piece_size))
@@ -292,7 +298,21 @@ def _returned(peer: ObservedPeer, now: float) -> None:
 
 
 def _began(task: ObservedTask, name: PeerId, run: tuple[PieceOffer, ...], now: float) -> None:
-    begun = ObservedRun(run[0].parent, now)
+    begun = task.latest[name, run[0].parent] = ObservedRun(run[0].parent, now)
+    _bring(task, name, begun, run, now)
+
+
+def _went_on(task: ObservedTask, name: PeerId, more: tuple[PieceOffer, ...], now: float) -> None:
+    run = task.latest.get((name, more[0].parent))
+    if run is None or not run.left:
+        _began(task, name, more, now)
+    else:
+        _bring(task, name, run, more, now)
+
+
+def _bring(
+    task: ObservedTask, name: PeerId, begun: ObservedRun, run: tuple[PieceOffer, ...], now: float
+) -> None:
     for offer in run:
         known = task.under_way.get((name, offer.piece))
         if known is None or known.parent != offer.parent:

@@ -14,6 +14,7 @@ from ..errors import RemoteProtocolError
 from ..ids import PeerId, PieceIndex, TaskId
 from ..messages import (
     Code,
+    Extension,
     FailedNote,
     HeldNote,
     Orders,
@@ -51,6 +52,7 @@ def encode_update(said: Update) -> bytes:
             under_way=said.under_way,
             free=said.free,
             wanted=said.wanted,
+            extends=said.extends,
         )
     )
 
@@ -74,6 +76,7 @@ def decode_update(body: bytes) -> Update:
         said.under_way,
         said.free,
         said.wanted,
+        said.extends,
     )
 
 
@@ -100,13 +103,18 @@ def decode_orders(body: bytes) -> Reply:
         return TaskCompleted(_text(found.md5, "md5"), length)
     if found.code != Code.PEER_CONTINUE:
         return Refused(_code(found.code), _text(found.message, "message", MAX_TEXT))
-    _bounded("orders", found.runs, found.rejected, found.parents, *(run[1] for run in found.runs))
+    pieces = [run[-1] for run in (*found.runs, *found.extended)]
+    _bounded("orders", found.runs, found.extended, found.rejected, found.parents, *pieces)
     parents = [_parent(parent) for parent in found.parents]
     size = _number(found.piece_size, "piece_size", MAX_PIECE_SIZE)
-    if found.runs and size <= WRAP_BYTES:
+    if pieces and size <= WRAP_BYTES:
         raise RemoteProtocolError(f"orders: piece_size is {size}: expected more than {WRAP_BYTES}")
     return Orders(
         runs=tuple(_run(parents, parent, pieces, size) for parent, pieces in found.runs),
+        extended=tuple(
+            Extension(_piece(after), _run(parents, parent, pieces, size))
+            for parent, after, pieces in found.extended
+        ),
         rejected=tuple(map(_piece, found.rejected)),
         pace_s=_pace(found.pace_s),
     )
@@ -130,6 +138,12 @@ class _Update(msgspec.Struct, omit_defaults=True):
     under_way: Annotated[tuple[_Piece, ...], _few] = ()
     free: Annotated[int, msgspec.Meta(ge=0, le=_MOST)] = 0
     wanted: _Piece | None = None
+    extends: bool = False
+
+
+_Pieces: TypeAlias = list[tuple[int, str]]
+_Run: TypeAlias = tuple[int, _Pieces]
+_Extension: TypeAlias = tuple[int, int, _Pieces]
 
 
 class _Orders(msgspec.Struct, omit_defaults=True):
@@ -140,7 +154,8 @@ class _Orders(msgspec.Struct, omit_defaults=True):
     pace_s: float = 0.0
     piece_size: int = 0
     parents: list[tuple[str, str, int, str]] = []
-    runs: list[tuple[int, list[tuple[int, str]]]] = []
+    runs: list[_Run] = []
+    extended: list[_Extension] = []
     rejected: list[int] = []
 
 
@@ -151,22 +166,30 @@ _orders = msgspec.msgpack.Decoder(_Orders)
 
 def _orders_of(orders: Orders) -> _Orders:
     parents: dict[tuple[str, str, int, str], int] = {}
-    runs: list[tuple[int, list[tuple[int, str]]]] = []
-    size = 0
-    for run in orders.runs:
-        first = run[0]
-        size = first.piece_size
-        key = (first.parent, first.host, first.port, first.path)
-        pieces: list[tuple[int, str]] = [(offer.piece, offer.sha256) for offer in run]
-        runs.append((parents.setdefault(key, len(parents)), pieces))
+    runs: list[_Run] = [(_parent_of(run, parents), _plain(run)) for run in orders.runs]
+    extended: list[_Extension] = [
+        (_parent_of(one.pieces, parents), one.after, _plain(one.pieces)) for one in orders.extended
+    ]
+    every = (*orders.runs, *(one.pieces for one in orders.extended))
     return _Orders(
         code=Code.PEER_CONTINUE,
         pace_s=orders.pace_s,
-        piece_size=size,
+        piece_size=every[0][0].piece_size if every else 0,
         parents=list(parents),
         runs=runs,
+        extended=extended,
         rejected=list(orders.rejected),
     )
+
+
+def _parent_of(run: tuple[PieceOffer, ...], parents: dict[tuple[str, str, int, str], int]) -> int:
+    """Return the number of a run's parent, which is entered if it is new."""
+    first = run[0]
+    return parents.setdefault((first.parent, first.host, first.port, first.path), len(parents))
+
+
+def _plain(run: tuple[PieceOffer, ...]) -> _Pieces:
+    return [(offer.piece, offer.sha256) for offer in run]
 
 
 def _run(

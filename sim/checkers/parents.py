@@ -34,7 +34,7 @@ class Parents(Checker):
         if call.is_supernode:
             self._requested(call)
         elif isinstance(call.event, Replied) and isinstance(call.event.reply, Orders):
-            later = [offer for run in call.event.reply.runs for offer in run]
+            later = _offers(call.event.reply)
             self._ordered.setdefault(call.node, {}).update(dict.fromkeys(later))
         for effect in call.effects:
             if isinstance(effect, FetchPiece):
@@ -93,7 +93,8 @@ def _offers(reply: Reply) -> tuple[PieceOffer, ...]:
     match reply:
         case PiecesOffered(offers):
             return offers
-        case Orders(runs):
-            return tuple([offer for run in runs for offer in run])
+        case Orders():
+            more = [extension.pieces for extension in reply.extended]
+            return tuple([offer for run in (*reply.runs, *more) for offer in run])
         case _:
             return ()

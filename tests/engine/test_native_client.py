@@ -7,6 +7,7 @@ from damselfly.engine.events import FetchFailure, HeldPiece, Started
 from damselfly.engine.ids import PieceIndex
 from damselfly.engine.messages import (
     Code,
+    Extension,
     FailedNote,
     HeldNote,
     Orders,
@@ -30,6 +31,9 @@ class Native(Download):
     def ordered(self, now: float, *runs: tuple[PieceOffer, ...], pace_s: float = 0.0) -> None:
         self.reply(now, Update, Orders(runs, pace_s=pace_s))
 
+    def extended(self, now: float, after: int, *pieces: PieceOffer) -> None:
+        self.reply(now, Update, Orders(extended=(Extension(PieceIndex(after), pieces),)))
+
     def said(self) -> Update:
         """Return the newest update that waits for its answer."""
         request = self.asked(Update)[-1].request
@@ -40,7 +44,7 @@ class Native(Download):
 def test_a_whole_download() -> None:
     it = Native(NODE)
     it.start(3)
-    assert it.said() == Update(it.download.task, it.said().peer, 1, 0, free=8)
+    assert it.said() == Update(it.download.task, it.said().peer, 1, 0, free=8, extends=True)
     it.ordered(0.1, (offer(0), offer(1)), (offer(2, "other"),))
     assert sorted(it.fetches) == [0, 2], "one piece of each run"
     it.fetched(0.2, 0)
@@ -98,6 +102,48 @@ def test_orders_given_twice_are_followed_once() -> None:
     first = it.fetches[0]
     it.ordered(0.1, run)
     assert list(it.fetches.values()) == [first]
+
+
+def test_an_extension_goes_behind_its_run() -> None:
+    it = Native(NODE)
+    it.start(8)
+    it.ordered(0.0, (offer(0), offer(1)), (offer(2), offer(3)))
+    it.extended(0.1, 1, offer(4), offer(5))
+    assert sorted(it.fetches) == [0, 2], "nothing more is fetched at a time"
+    for piece in (0, 1, 4):
+        it.fetched(0.2, piece)
+    assert sorted(it.fetches) == [2, 5]
+
+
+def test_an_extension_of_a_run_that_is_over_is_a_run() -> None:
+    it = Native(NODE)
+    it.start(8)
+    it.ordered(0.0, (offer(0),), (offer(2), offer(3)))
+    it.fetched(0.1, 0)
+    it.extended(0.2, 0, offer(4), offer(5))
+    assert sorted(it.fetches) == [2, 4]
+
+
+def test_of_a_run_told_twice_what_is_new_goes_behind() -> None:
+    it = Native(NODE)
+    it.start(8)
+    it.ordered(0.0, (offer(0), offer(1)))
+    it.ordered(0.1, (offer(1), offer(2)))
+    assert sorted(it.fetches) == [0]
+    it.fetched(0.2, 0)
+    it.fetched(0.3, 1)
+    assert sorted(it.fetches) == [2]
+
+
+def test_one_update_is_open_although_there_is_news_to_be_told_later() -> None:
+    it = Native(NODE)
+    it.start(8)
+    it.ordered(0.0, tuple(offer(piece) for piece in range(4)), pace_s=0.5)
+    it.fetched(0.1, 0)
+    it.reply(0.2, Update, Orders(pace_s=5.0))
+    assert not it.asked(Update)
+    it.at(0.4)
+    assert it.asked(Update), "the supernode can give orders, and hears it if this peer dies"
 
 
 def test_a_failure_ends_the_run_and_is_said() -> None:

@@ -169,6 +169,65 @@ def test_runs_grow_shorter_towards_the_end() -> None:
     assert lengths[0] > lengths[-1] == 1
 
 
+def after_of(reply: Reply) -> list[tuple[int, tuple[int, ...]]]:
+    assert isinstance(reply, Orders), reply
+    return [(one.after, tuple(offer.piece for offer in one.pieces)) for one in reply.extended]
+
+
+def half_of_a_run(node: Native, *, extends: bool = False) -> tuple[int, tuple[int, ...]]:
+    """Have b report half of its first run; return its held update before that, and the run."""
+    for number in range(40):
+        node.update(0.1, "a", number)
+    (run,) = node.pieces(node.update(0.2, "b", free=1))
+    held = node.update(0.3, "b", under_way=run, free=0, extends=extends)
+    half = len(run) // 2
+    node.update(0.5, "b", *run[:half], under_way=run[half:], free=0, extends=extends)
+    return held, run
+
+
+def test_a_run_goes_on_while_nobody_else_needs_its_parent() -> None:
+    node = Native(run_share=1, down_slots=1)
+    node.warm_native(40, "a", "b")
+    held, run = half_of_a_run(node, extends=True)
+    assert node.pieces(held) == []
+    ((after, more),) = after_of(node.answers[held])
+    assert after == run[-1]
+    assert len(more) == len(run) // 2
+    assert not set(more) & set(run)
+
+
+def test_who_does_not_know_of_it_gets_nothing_longer() -> None:
+    node = Native(run_share=1, down_slots=1)
+    node.warm_native(40, "a", "b")
+    held, _ = half_of_a_run(node)
+    assert after_of(node.answers[held]) == []
+
+
+def test_a_run_ends_if_somebody_waits_who_has_less() -> None:
+    node = Native(run_share=1, down_slots=1, up_slots=1, rare_copies=0)
+    node.warm_native(40, "a", "c")
+    node.join(0.0, "b", native=True, port=0)  # or c would have what it brings
+    for number in range(40):
+        node.update(0.1, "a", number)
+    (run,) = node.pieces(node.update(0.2, "b", free=1))
+    waiting = node.update(0.2, "c", free=1)
+    held = node.update(0.3, "b", under_way=run, free=0, extends=True)
+    node.update(0.5, "b", *run[:1], under_way=run[1:], free=0, extends=True)
+    assert after_of(node.answers[held]) == []
+    node.update(0.6, "b", *run[1:], free=1, extends=True)
+    (mine,) = node.pieces(waiting)
+    assert mine, "the uplink is c's now"
+
+
+def test_the_supernode_gives_runs_when_nobody_has_nothing() -> None:
+    node = Native(run_share=1, cdn_up_slots=2)
+    node.warm_native(40, "a")
+    lengths = [len(run) for run in node.pieces(node.update(0.1, "a"))]
+    assert len(lengths) == 2
+    assert lengths[0] == 1, "a has nothing yet"
+    assert lengths[1] > 1
+
+
 def test_orders_that_crossed_an_update_are_given_again() -> None:
     node = Native()
     node.warm_native(2, "a")

@@ -97,6 +97,25 @@ def test_the_parent_that_would_send_fastest_is_taken() -> None:
         town.start("d", fast, found.piece)
 
 
+def test_a_run_that_goes_on_is_measured_meanwhile() -> None:
+    town = Town()
+    parent, swarm = town.parents[0], town.swarm
+    first = town.start("c", parent)
+    flight = town.members["c"].fetching[first]
+    for piece in range(1, 20):
+        offer = PieceOffer(PieceIndex(piece), parent.peer, "x", 1, "/", 1005)
+        swarm.bring(flight, offer.piece, offer, town.now)
+    for piece in range(19):
+        town.now += 1000 / USUAL
+        town.land("c", PieceIndex(piece))
+        swarm.look_at(flight, town.now + 0.5)
+    assert parent.up.samples == 3
+    town.now += 0.01
+    town.land("c", PieceIndex(19))
+    assert parent.up.samples == 3, "how much of the last piece came in that time nobody knows"
+    assert parent.up.rate_bytes_per_s == pytest.approx(USUAL, rel=0.2)
+
+
 def test_without_measuring_all_are_alike() -> None:
     town = Town(Rules(rates=False)).knows_what_is_usual()
     town.sends(town.parents[5], 4 * USUAL)

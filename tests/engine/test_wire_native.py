@@ -14,6 +14,7 @@ from damselfly.engine.errors import RemoteProtocolError
 from damselfly.engine.ids import PeerId, PieceIndex, TaskId
 from damselfly.engine.messages import (
     Code,
+    Extension,
     FailedNote,
     HeldNote,
     Orders,
@@ -50,6 +51,7 @@ updates = made(
     failed=st.lists(failed, max_size=4).map(tuple),
     under_way=st.lists(pieces, max_size=4).map(tuple),
     free=st.integers(0, 64),
+    extends=st.booleans(),
 )
 parents = st.tuples(peers, names, st.integers(0, 65535), texts)
 
@@ -58,16 +60,18 @@ parents = st.tuples(peers, names, st.integers(0, 65535), texts)
 def orders(draw: st.DrawFn) -> Orders:
     size = draw(st.integers(6, MAX_PIECE_SIZE))
     runs: list[tuple[PieceOffer, ...]] = []
+    extended: list[Extension] = []
     for peer, host, port, path in draw(st.lists(parents, max_size=3)):
         cut = draw(st.lists(st.tuples(pieces, texts), min_size=1, max_size=3))
-        runs.append(
-            tuple(
-                PieceOffer(piece, peer, host, port, path, size, sha256=sha256)
-                for piece, sha256 in cut
-            )
+        run = tuple(
+            PieceOffer(piece, peer, host, port, path, size, sha256=sha256) for piece, sha256 in cut
         )
+        if draw(st.booleans()):
+            runs.append(run)
+        else:
+            extended.append(Extension(draw(pieces), run))
     rejected = tuple(draw(st.lists(pieces, max_size=3)))
-    return Orders(tuple(runs), rejected, draw(st.floats(0, 10)))
+    return Orders(tuple(runs), rejected, draw(st.floats(0, 10)), tuple(extended))
 
 
 answers = st.one_of(
@@ -140,6 +144,9 @@ def test_what_is_wrong_with_an_update_is_named(changes: dict[str, object], text:
     ("changes", "text"),
     [
         ({"runs": [[7, [[0, ""]]]]}, "no parent 7: there are 1"),
+        ({"extended": [[7, 0, [[0, ""]]]]}, "no parent 7: there are 1"),
+        ({"extended": [[0, -1, [[0, ""]]]]}, "piece is -1: expected 0 to 16777216"),
+        ({"extended": [[0, 0, [[0, ""]] * 5000]]}, "5000 items: expected at most 4096"),
         ({"piece_size": 0}, "piece_size is 0: expected more than 5"),
         ({"parents": [["p", "", 1, "/"]]}, "a parent without a host"),
         ({"parents": [["p", "h", 70000, "/"]]}, "port is 70000"),

