@@ -62,11 +62,12 @@ class Meter:
         self.active += 1
         return self._shares_s
 
-    def end(self, now: float) -> None:
-        """One piece less."""
-        self._shares_s += (now - self._since) / self.active
+    def end(self, now: float) -> float:
+        """One piece less; its shares of the time are what is returned, less its mark."""
+        shares_s = self._shares_s = self._shares_s + (now - self._since) / self.active
         self._since = now
         self.active -= 1
+        return shares_s
 
     def shares_s(self, mark: float, now: float) -> float:
         """Return a piece's shares of the time since ``begin`` gave ``mark`` for it."""
@@ -76,10 +77,6 @@ class Meter:
     def is_known(self) -> bool:
         """Tell whether enough was seen: the first piece may have waited for the other end."""
         return self.samples >= _CERTAIN
-
-    def is_at_capacity(self, seen: float) -> bool:
-        """Tell whether a link that carried ``seen`` is known to carry hardly more."""
-        return seen >= _AT_CAPACITY * self.rate_bytes_per_s > 0
 
     def learn(self, seen: float, *, is_blamed: bool) -> None:
         """Take in what the link seemed to carry, in bytes per second."""
@@ -120,14 +117,20 @@ class Speeds:
         """Tell whether enough was learnt since the last ``survey`` to warrant another."""
         return self._samples >= self._survey_at
 
-    def learn(self, flight: Flight, parent: Member, size: float, now: float) -> None:
-        """Take in that ``size`` bytes of a run have come from its beginning till now."""
-        up, down = parent.up, flight.child.down
-        sent_s, got_s = up.shares_s(flight.up_mark, now), down.shares_s(flight.down_mark, now)
+    def learn(
+        self, flight: Flight, parent: Member, size: float, sent_s: float, got_s: float
+    ) -> None:
+        """Take in that ``size`` bytes of a run have come so far.
+
+        ``sent_s`` and ``got_s`` are its shares of the time on the links of both ends.  A link that
+        is known to carry hardly more than it did is what held the run up.
+        """
         if sent_s <= 0 or got_s <= 0:
             return
+        up, down = parent.up, flight.child.down
         sent, got = size / sent_s, size / got_s
-        sent_all, got_all = up.is_at_capacity(sent), down.is_at_capacity(got)
+        sent_all = sent >= _AT_CAPACITY * up.rate_bytes_per_s > 0
+        got_all = got >= _AT_CAPACITY * down.rate_bytes_per_s > 0
         up.learn(sent, is_blamed=not got_all)
         down.learn(got, is_blamed=not sent_all)
         if flight.is_late:
@@ -159,9 +162,10 @@ class Speeds:
 
     def steps(self, member: Member) -> int:
         """Return by how many steps a member's uplink is slower than usual."""
-        if not member.up.is_known or not self.usual_bytes_per_s:
+        up, usual = member.up, self.usual_bytes_per_s
+        if up.samples < _CERTAIN or not usual:
             return 0
-        exact = STEPS * log2(self.usual_bytes_per_s / member.up.rate_bytes_per_s)
+        exact = STEPS * log2(usual / up.rate_bytes_per_s)
         if -0.75 < exact - member.steps < 0.75:
             return member.steps
         return max(FASTEST, min(SLOWEST, round(exact)))

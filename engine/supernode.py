@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from .effects import SupernodeEffect
     from .events import SupernodeEvent
     from .members import Member
-    from .messages import Reply
+    from .messages import Command, Reply, Request
     from .views import Census, InFlight, TaskView
 
 _SWEEP_S: Final = 1.0
@@ -124,34 +124,8 @@ class SupernodeEngine:
         self._now = now = max(self._now, now)
         out: list[SupernodeEffect] = []
         match event:
-            case Requested(exchange, request):
-                match request:
-                    case PullPieces():
-                        self._pull(exchange, request, out)
-                    case ReportPiece():
-                        self._report(exchange, request, out)
-                    case Update():
-                        self._update(exchange, request, out)
-                    case Register():
-                        self._register(exchange, request, out)
-                    case ReportPieceError():
-                        self._report_error(request, out)
-                        out.append(Answer(exchange, Acknowledged()))
-                    case LeaveTask():
-                        self._leave(request, out)
-                        out.append(Answer(exchange, Acknowledged(Code.LEAVE_OK)))
-                    case ReportMetrics():
-                        self._over(request, out)
-                        out.append(Answer(exchange, Acknowledged()))
-                    case WarmTask(wanted):
-                        self._warm(exchange, wanted, out)
-                    case DropTask():
-                        self._drop_at_will(request, out)
-                        out.append(Answer(exchange, Acknowledged()))
-                    case SettlePiece() | ReportWhole():
-                        self._settle(exchange, request, out)
-                    case _:
-                        assert_never(request)
+            case Requested():
+                self._requested(event.exchange, event.request, out)
             case OriginOpened() | OriginPieceStored() | OriginEnded() | OriginFailed():
                 for moved in self._copies.origin(event, now, out):
                     self._moved(moved, out)
@@ -176,6 +150,37 @@ class SupernodeEngine:
         if self._due <= now or not self._has_begun:
             out += self.tick(now)
         return out
+
+    def _requested(
+        self, exchange: ExchangeId, request: Request | Command, out: list[SupernodeEffect]
+    ) -> None:
+        match request:
+            case ReportPiece():
+                self._report(exchange, request, out)
+            case PullPieces():
+                self._pull(exchange, request, out)
+            case Update():
+                self._update(exchange, request, out)
+            case Register():
+                self._register(exchange, request, out)
+            case ReportPieceError():
+                self._report_error(request, out)
+                out.append(Answer(exchange, Acknowledged()))
+            case LeaveTask():
+                self._leave(request, out)
+                out.append(Answer(exchange, Acknowledged(Code.LEAVE_OK)))
+            case ReportMetrics():
+                self._over(request, out)
+                out.append(Answer(exchange, Acknowledged()))
+            case WarmTask(wanted):
+                self._warm(exchange, wanted, out)
+            case DropTask():
+                self._drop_at_will(request, out)
+                out.append(Answer(exchange, Acknowledged()))
+            case SettlePiece() | ReportWhole():
+                self._settle(exchange, request, out)
+            case _:
+                assert_never(request)
 
     def tick(self, now: float) -> list[SupernodeEffect]:
         """Answer holds that are due, resume origin reads, sweep away the silent and the idle."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .messages import PieceOffer
     from .piece import PieceLayout
 
+_SHA256: Final = DigestForm.SHA256
 _SLOWED: Final = 2.0
 """A child whose pieces take no longer than that many times what its own downlink needs is slow."""
 _IF_LATE: Final = 0.5
@@ -142,10 +143,10 @@ class Swarm:
 
     def missing(self, member: Member) -> int:
         """Return the pieces that a member still needs and nobody is bringing in time."""
-        known = self.cdn_holds if self.all_pieces is None else self.all_pieces
-        if member.digest_form is DigestForm.SHA256:
-            return known & ~(member.has | member.in_flight)
-        return known & self.md5_known & ~(member.has | member.in_flight)
+        known = self.cdn_holds if (everything := self.all_pieces) is None else everything
+        if member.digest_form is not _SHA256:
+            known &= self.md5_known
+        return known & ~(member.has | member.in_flight)
 
     def is_complete(self, member: Member) -> bool:
         """Tell whether a member has the whole file."""
@@ -210,7 +211,8 @@ class Swarm:
 
     def give_up(self, member: Member, piece: PieceIndex, now: float) -> Flight:
         """``piece`` is in flight no more; return the run it was of."""
-        flight = self._land(member, piece, now)
+        flight = member.fetching[piece]
+        self._land(flight, piece, now)
         if member.serves:
             self.picker.lost(piece)
         return flight
@@ -220,7 +222,7 @@ class Swarm:
         self._reach(piece)
         bit = 1 << piece
         if not member.has & bit:
-            self._gain(member, piece)
+            self._gain(member, bit)
         if member.banned or not member.port or member.holds & bit:
             return
         member.holds |= bit
@@ -329,40 +331,47 @@ class Swarm:
 
     def _came(self, member: Member, piece: PieceIndex, now: float, said: PeerId) -> Flight:
         flight = member.fetching[piece]
+        is_of_use = False
         if said != flight.sender:
             flight.is_measured = False
         elif self._measures and self._layout is not None:
             is_last = piece == self._last
             flight.got_bytes += self._layout.size(piece) if is_last else self._content_size
-            if flight.is_measured and len(flight.offers) == 1:
-                self._learn(flight, flight.got_bytes, now)
-        self._land(member, piece, now)
-        self._gain(member, piece)
+            is_of_use = flight.is_measured
+        self._land(flight, piece, now, is_of_use=is_of_use)
+        self._gain(member, 1 << piece)
         return flight
 
-    def _land(self, member: Member, piece: PieceIndex, now: float) -> Flight:
-        flight = member.fetching.pop(piece)
-        member.in_flight &= ~(1 << piece)
-        del flight.offers[piece]
-        if flight.offers:
-            flight.quiet_until = now + self._pace_s
-            return flight
-        member.late -= flight.is_late
-        member.down.end(now)
-        if flight.parent is None:
-            self.cdn_uploads -= 1
-        else:
-            flight.parent.up.end(now)
-            self._place(flight.parent)
-        return flight
-
-    def _gain(self, member: Member, piece: PieceIndex) -> None:
-        member.has |= 1 << piece
+    def _gain(self, member: Member, bit: int) -> None:
+        member.has |= bit
         member.count += 1
         self.gathered += 1
         if self.all_pieces == member.has:
             self.growing -= 1
             self.gathered -= member.count
+
+    def _land(
+        self, flight: Flight, piece: PieceIndex, now: float, *, is_of_use: bool = False
+    ) -> None:
+        """A piece is in flight no more; if ``is_of_use`` the end of its run tells how fast it was.
+
+        What follows from that is done before the piece is forgotten, which counts as a copy yet.
+        """
+        child, offers = flight.child, flight.offers
+        if len(offers) > 1:
+            flight.quiet_until = now + self._pace_s
+        else:
+            got_s = child.down.end(now) - flight.down_mark
+            if (parent := flight.parent) is None:
+                self.cdn_uploads -= 1
+            else:
+                sent_s = parent.up.end(now) - flight.up_mark
+                if is_of_use:
+                    self._learn(flight, parent, flight.got_bytes, sent_s, got_s, now)
+                self._place(parent)
+            child.late -= flight.is_late
+        del offers[piece], child.fetching[piece]
+        child.in_flight &= ~(1 << piece)
 
     def _place(self, member: Member) -> None:
         """Put a member where it belongs among the free uplinks."""
@@ -388,14 +397,20 @@ class Swarm:
         self._place(member)
 
     def _learn_late(self, flight: Flight, now: float) -> None:
-        self._learn(flight, flight.got_bytes + _IF_LATE * self._content_size, now)
+        if (parent := flight.parent) is not None:
+            size = flight.got_bytes + _IF_LATE * self._content_size
+            sent_s = parent.up.shares_s(flight.up_mark, now)
+            got_s = flight.child.down.shares_s(flight.down_mark, now)
+            self._learn(flight, parent, size, sent_s, got_s, now)
 
-    def _learn(self, flight: Flight, size: float, now: float) -> None:
+    def _learn(
+        self, flight: Flight, parent: Member, size: float, sent_s: float, got_s: float, now: float
+    ) -> None:
         """Take in how long so much of a run has taken, and what follows for slots."""
-        parent, layout, speeds = flight.parent, self._layout, self.speeds
-        if not self._measures or layout is None or parent is None:
+        layout, speeds = self._layout, self.speeds
+        if not self._measures or layout is None:
             return
-        speeds.learn(flight, parent, size, now)
+        speeds.learn(flight, parent, size, sent_s, got_s)
         if speeds.is_survey_due:
             self._survey(layout, now)
         else:
@@ -441,7 +456,7 @@ class Swarm:
     def _set_late(self, flight: Flight, now: float) -> None:
         flight.is_late = True
         flight.child.late += 1
-        if flight.child.digest_form is DigestForm.SHA256:
+        if flight.child.digest_form is _SHA256:
             # The others would not leave the parent that they were told of first.
             for piece in flight.offers:
                 flight.child.in_flight &= ~(1 << piece)
