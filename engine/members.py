@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from .speeds import Meter
 
 if TYPE_CHECKING:
@@ -72,8 +74,7 @@ class Member:
     """Place among the free uplinks, 0 the best; -1: it has none."""
 
 
-@dataclass(slots=True, eq=False)
-class Flight:
+class Flight(Struct, eq=False):
     """A run of pieces on their way to ``child``, one after the other, over one slot at each end.
 
     They come from ``parent`` or from the supernode's own copy, called ``sender``.  Peers that
@@ -90,14 +91,9 @@ class Flight:
     """When somebody last looked whether it is late."""
     quiet_until: float
     """Nothing is to be heard of it before."""
-    offers: dict[PieceIndex, PieceOffer] = field(default_factory=dict["PieceIndex", "PieceOffer"])
+    offers: dict[PieceIndex, PieceOffer] = {}
     """The pieces still to come."""
     got_bytes: int = 0
     is_measured: bool = True
     """All that came of it came from its sender."""
     is_late: bool = False
-
-    @property
-    def is_over(self) -> bool:
-        """Tell whether nothing of it is to come any more."""
-        return not self.offers

@@ -93,7 +93,7 @@ class SupernodeEngine:
         self._next_sweep = inf
         self._gc_at = -inf
         self._has_begun = False
-        self._due = inf
+        self._due = self._others_due = inf
         self.copies_failed = 0
 
     @property
@@ -123,9 +123,10 @@ class SupernodeEngine:
         """Take in one event."""
         self._now = now = max(self._now, now)
         out: list[SupernodeEffect] = []
+        is_talk = False
         match event:
             case Requested():
-                self._requested(event.exchange, event.request, out)
+                is_talk = self._requested(event.exchange, event.request, out)
             case OriginOpened() | OriginPieceStored() | OriginEnded() | OriginFailed():
                 for moved in self._copies.origin(event, now, out):
                     self._moved(moved, out)
@@ -146,21 +147,25 @@ class SupernodeEngine:
                 self._dropped(exchange, out)
             case _:
                 assert_never(event)
-        self._settle_holds(out)
+        self._settle_holds(out, is_talk=is_talk)
         if self._due <= now or not self._has_begun:
             out += self.tick(now)
         return out
 
     def _requested(
         self, exchange: ExchangeId, request: Request | Command, out: list[SupernodeEffect]
-    ) -> None:
+    ) -> bool:
+        """Take in a question; tell whether it is talk within a swarm, as most of them are."""
         match request:
             case ReportPiece():
                 self._report(exchange, request, out)
+                return True
             case PullPieces():
                 self._pull(exchange, request, out)
+                return True
             case Update():
                 self._update(exchange, request, out)
+                return True
             case Register():
                 self._register(exchange, request, out)
             case ReportPieceError():
@@ -181,6 +186,7 @@ class SupernodeEngine:
                 self._settle(exchange, request, out)
             case _:
                 assert_never(request)
+        return False
 
     def tick(self, now: float) -> list[SupernodeEffect]:
         """Answer holds that are due, resume origin reads, sweep away the silent and the idle."""
@@ -216,6 +222,7 @@ class SupernodeEngine:
                     held.add(member.exchange)
                     assert self._pulls[member.exchange].member is member
         assert held == self._pulls.keys()
+        assert self._others_due == self._next_but_pulls()
         assert self._due == self._next_due()
         assert bool(self._tasks) == (self._next_sweep < inf)
         self._joinings.check()
@@ -346,19 +353,27 @@ class SupernodeEngine:
             due = self._now + self._config.hold_s
             self._pulls[exchange] = _Hold(due, task, member)
 
-    def _settle_holds(self, out: list[SupernodeEffect]) -> None:
-        """Forget what is answered, and find out when something is due."""
+    def _settle_holds(self, out: list[SupernodeEffect], *, is_talk: bool = False) -> None:
+        """Forget what is answered, and find out when something is due.
+
+        Talk within a swarm has no influence but on what is held.
+        """
         if pulls := self._pulls:
             for effect in out:
                 if isinstance(effect, Answer):
                     pulls.pop(effect.exchange, None)
+        if not is_talk:
+            self._others_due = self._next_but_pulls()
         self._due = self._next_due()
 
     def _next_due(self) -> float:
-        due = min(self._next_sweep, self._joinings.deadline(), self._copies.deadline())
-        if self._pulls:
-            return min(due, next(iter(self._pulls.values())).due)
+        due = self._others_due
+        if self._pulls and (held := next(iter(self._pulls.values())).due) < due:
+            return held
         return due
+
+    def _next_but_pulls(self) -> float:
+        return min(self._next_sweep, self._joinings.deadline(), self._copies.deadline())
 
     def _report_error(self, said: ReportPieceError, out: list[SupernodeEffect]) -> None:
         if (task := self._tasks.get(said.task)) is None:

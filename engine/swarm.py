@@ -200,12 +200,12 @@ class Swarm:
     ) -> Member | None:
         """As ``arrived`` and ``holds`` in one: what was in flight is a copy to be had now."""
         flight = self._came(member, piece, now, said)
-        is_first = not member.holds
+        held = member.holds
         if member.port and not member.banned:
-            member.holds |= 1 << piece
+            member.holds = held | 1 << piece
         if member.serves:  # what was counted while it was in flight counts on
             self.holders[piece] |= 1 << member.index
-            if is_first:
+            if not held:
                 self._place(member)
         return flight.parent
 
@@ -275,9 +275,11 @@ class Swarm:
     def may_be_overdue(self, now: float) -> bool:
         """Tell, at no cost, whether it is worth asking for ``overdue``."""
         flights = self._flights
-        while flights and flights[0].is_over:
+        while flights:
+            if (first := flights[0]).offers:
+                return first.looked_at <= now - self._patience_s
             flights.popleft()
-        return bool(flights) and flights[0].looked_at <= now - self._patience_s
+        return False
 
     def overdue(self, now: float) -> Iterator[Member]:
         """Yield members for whom a piece has become late that others hold, too.
@@ -287,10 +289,10 @@ class Swarm:
         flights, before = self._flights, now - self._patience_s
         for _ in range(len(flights)):
             flight = flights[0]
-            if not flight.is_over and flight.looked_at > before:
+            if flight.offers and flight.looked_at > before:
                 break
             flights.popleft()
-            if flight.is_over:
+            if not flight.offers:
                 continue
             if flight.quiet_until > before:
                 flight.looked_at = flight.quiet_until

@@ -194,8 +194,11 @@ class Task:
     ) -> Reply | None:
         """Take in that a member holds a piece; the answer is ``None`` where it may be right."""
         member.seen_at = now
-        if (wrong := self._misfit(said.piece, said.piece_size)) is not None:
-            return wrong
+        everything = self.swarm.all_pieces
+        fits = everything is not None and everything >> said.piece & 1
+        if not fits or said.piece_size != self.cdn.piece_size:
+            if (wrong := self._misfit(said.piece, said.piece_size)) is not None:
+                return wrong
         expected = self._took(member, said.piece, said.parent, said.digest, now)
         if expected:
             text = f"piece {said.piece} is {said.digest}, expected {expected}"

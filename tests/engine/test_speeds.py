@@ -37,9 +37,9 @@ def fly(parent: Member, child: Member, now: float) -> Flight:
 
 def land(of: Speeds, flight: Flight, now: float) -> None:
     assert flight.parent is not None
-    of.learn(flight, flight.parent, 100, now)
-    flight.parent.up.end(now)
-    flight.child.down.end(now)
+    sent_s = flight.parent.up.end(now) - flight.up_mark
+    got_s = flight.child.down.end(now) - flight.down_mark
+    of.learn(flight, flight.parent, 100, sent_s, got_s)
 
 
 def test_alone_on_its_uplink_a_piece_has_all_of_it() -> None:
