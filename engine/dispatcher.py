@@ -58,7 +58,7 @@ class Dispatcher:
 
     def assign(self, found: Assignment, now: float) -> None:
         """Do as was decided; who talks in updates is given several pieces in a run."""
-        member, piece, parent = found
+        member, piece, parent = found.member, found.piece, found.parent
         offer = self._answers.offer(member, piece, parent)
         flight = self._swarm.start(member, parent, offer.parent, now)
         self._bring(flight, piece, offer, now)

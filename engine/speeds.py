@@ -112,21 +112,16 @@ class Speeds:
         self.down_slots = down_slots
         """Pieces that a member may download at once."""
 
-    @property
-    def is_survey_due(self) -> bool:
-        """Tell whether enough was learnt since the last ``survey`` to warrant another."""
-        return self._samples >= self._survey_at
-
     def learn(
         self, flight: Flight, parent: Member, size: float, sent_s: float, got_s: float
-    ) -> None:
-        """Take in that ``size`` bytes of a run have come so far.
+    ) -> bool:
+        """Take in that ``size`` bytes of a run have come so far; tell if a ``survey`` is due.
 
         ``sent_s`` and ``got_s`` are its shares of the time on the links of both ends.  A link that
         is known to carry hardly more than it did is what held the run up.
         """
         if sent_s <= 0 or got_s <= 0:
-            return
+            return self._samples >= self._survey_at
         up, down = parent.up, flight.child.down
         sent, got = size / sent_s, size / got_s
         sent_all = sent >= _AT_CAPACITY * up.rate_bytes_per_s > 0
@@ -136,6 +131,7 @@ class Speeds:
         if flight.is_late:
             up.samples += _CERTAIN
         self._samples += 1
+        return self._samples >= self._survey_at
 
     def survey(self, members: Iterable[Member]) -> bool:
         """Look what is usual now, and whether members differ; false if hardly anything changed."""

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from math import inf
-from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
+
+from msgspec import Struct
 
 from .cdn import CdnPhase
 from .copies import Copies
@@ -70,7 +72,7 @@ _OTHERWISE_S: Final = 1.0
 """The same if the next registration shows another right to read, or other trust."""
 
 
-class _Hold(NamedTuple):
+class _Hold(Struct, frozen=True):
     due: float
     task: Task
     member: Member

@@ -53,6 +53,8 @@ class Swarm:
         self.uplinks = Uplinks()
         self.cdn_holds = 0
         self.cdn_uploads = 0
+        self.cdn_is_free = slots.cdn_up > 0
+        """The supernode may upload one more piece of this task."""
         self.md5_known = 0
         self.all_pieces: int | None = None  # None while the number of pieces is unknown
         self.holders: list[int] = []  # piece -> members that hold it and serve
@@ -160,7 +162,7 @@ class Swarm:
         if self.rules.late:
             self._flights.append(flight)
         if parent is None:
-            self.cdn_uploads += 1
+            self._count_cdn_uploads(1)
         else:
             self._place(parent)
         return flight
@@ -267,11 +269,6 @@ class Swarm:
         """``member`` says that it would take so many runs more; nobody is given more than most."""
         member.most_down_slots = min(member.down.active + runs, self._most_down_slots)
 
-    @property
-    def cdn_is_free(self) -> bool:
-        """Tell whether the supernode may upload one more piece of this task."""
-        return self.cdn_uploads < self.slots.cdn_up
-
     def may_be_overdue(self, now: float) -> bool:
         """Tell, at no cost, whether it is worth asking for ``overdue``."""
         flights = self._flights
@@ -365,7 +362,7 @@ class Swarm:
         else:
             got_s = child.down.end(now) - flight.down_mark
             if (parent := flight.parent) is None:
-                self.cdn_uploads -= 1
+                self._count_cdn_uploads(-1)
             else:
                 sent_s = parent.up.end(now) - flight.up_mark
                 if is_of_use:
@@ -374,6 +371,10 @@ class Swarm:
             child.late -= flight.is_late
         del offers[piece], child.fetching[piece]
         child.in_flight &= ~(1 << piece)
+
+    def _count_cdn_uploads(self, more: int) -> None:
+        self.cdn_uploads += more
+        self.cdn_is_free = self.cdn_uploads < self.slots.cdn_up
 
     def _place(self, member: Member) -> None:
         """Put a member where it belongs among the free uplinks."""
@@ -412,8 +413,7 @@ class Swarm:
         layout, speeds = self._layout, self.speeds
         if not self._measures or layout is None:
             return
-        speeds.learn(flight, parent, size, sent_s, got_s)
-        if speeds.is_survey_due:
+        if speeds.learn(flight, parent, size, sent_s, got_s):
             self._survey(layout, now)
         else:
             self._repace(parent, now)
