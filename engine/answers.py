@@ -91,7 +91,7 @@ class Answers:
         """Tell whether a member has all, and its MD5 if it is to compare that (protocol 1.2)."""
         if not self._swarm.is_complete(member):
             return False
-        needs_none = member.digest_form is DigestForm.SHA256 or self._copy.is_source
+        needs_none = member.digest_form is _SHA256 or self._copy.is_source
         return needs_none or self._md5s.is_settled
 
     def _orders(

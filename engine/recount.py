@@ -55,6 +55,7 @@ def _recount_member(member: Member) -> None:
     assert member.holds & ~member.has == 0
     assert member.count == member.has.bit_count()
     assert member.down.active == len(flights)
+    assert member.exchange is not None or member.level < 0
     assert member.serves == (member.port > 0 and not member.banned and member.slow_since is None)
 
 

@@ -78,16 +78,20 @@ class Meter:
         """Tell whether enough was seen: the first piece may have waited for the other end."""
         return self.samples >= _CERTAIN
 
-    def learn(self, seen: float, *, is_blamed: bool) -> None:
-        """Take in what the link seemed to carry, in bytes per second."""
+    def learn(self, seen: float, fall: float = _FALL) -> None:
+        """Take in what the link seemed to carry, in bytes per second.
+
+        ``fall``: by what part of the difference it is taken to be slower than before; 0 if it was
+        not what held the bytes up.
+        """
         rate = self.rate_bytes_per_s
         self.samples += 1
         if not rate:
             self.rate_bytes_per_s = seen
         elif seen > rate:
             self.rate_bytes_per_s = rate + _RISE * (seen - rate)
-        elif is_blamed:
-            self.rate_bytes_per_s = rate + _FALL * (seen - rate)
+        elif fall:
+            self.rate_bytes_per_s = rate + fall * (seen - rate)
 
     def forget(self) -> None:
         """Learn anew."""
@@ -126,8 +130,8 @@ class Speeds:
         sent, got = size / sent_s, size / got_s
         sent_all = sent >= _AT_CAPACITY * up.rate_bytes_per_s > 0
         got_all = got >= _AT_CAPACITY * down.rate_bytes_per_s > 0
-        up.learn(sent, is_blamed=not got_all)
-        down.learn(got, is_blamed=not sent_all)
+        up.learn(sent, 0.0 if got_all else _FALL)
+        down.learn(got, 0.0 if sent_all else _FALL)
         if flight.is_late:
             up.samples += _CERTAIN
         self._samples += 1
@@ -135,7 +139,7 @@ class Speeds:
 
     def survey(self, members: Iterable[Member]) -> bool:
         """Look what is usual now, and whether members differ; false if hardly anything changed."""
-        rates = sorted([m.up.rate_bytes_per_s for m in members if m.up.is_known])
+        rates = sorted([m.up.rate_bytes_per_s for m in members if m.up.samples >= _CERTAIN])
         self._survey_at = self._samples + max(_FEW, len(rates))
         if len(rates) < _FEW:
             return False

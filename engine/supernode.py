@@ -123,7 +123,9 @@ class SupernodeEngine:
 
     def handle(self, event: SupernodeEvent, now: float) -> list[SupernodeEffect]:
         """Take in one event."""
-        self._now = now = max(self._now, now)
+        if now < self._now:
+            now = self._now
+        self._now = now
         out: list[SupernodeEffect] = []
         is_talk = False
         match event:
@@ -305,7 +307,7 @@ class SupernodeEngine:
         if (found := self._known(exchange, asked, out)) is None:
             return
         task, member = found
-        if asked.status is PullStatus.FINISHED:
+        if asked.status is _FINISHED:
             out.append(Answer(exchange, task.answers.completion()))
         elif not self._has_failed(exchange, task, member, out):
             task.pull(exchange, asked, member, self._now, out)
@@ -499,5 +501,6 @@ class SupernodeEngine:
             self._next_sweep = inf
 
 
+_FINISHED: Final = PullStatus.FINISHED
 _REPORT_OK: Final = Acknowledged(Code.REPORT_OK)
 _AT_REST: Final = (CdnPhase.COMPLETE, CdnPhase.FAILED)

@@ -214,7 +214,7 @@ class Swarm:
     def give_up(self, member: Member, piece: PieceIndex, now: float) -> Flight:
         """``piece`` is in flight no more; return the run it was of."""
         flight = member.fetching[piece]
-        self._land(flight, piece, now)
+        self._land(flight, piece, now, 0)
         if member.serves:
             self.picker.lost(piece)
         return flight
@@ -330,14 +330,15 @@ class Swarm:
 
     def _came(self, member: Member, piece: PieceIndex, now: float, said: PeerId) -> Flight:
         flight = member.fetching[piece]
-        is_of_use = False
+        measured_bytes = 0
         if said != flight.sender:
             flight.is_measured = False
         elif self._measures and self._layout is not None:
             is_last = piece == self._last
             flight.got_bytes += self._layout.size(piece) if is_last else self._content_size
-            is_of_use = flight.is_measured
-        self._land(flight, piece, now, is_of_use=is_of_use)
+            if flight.is_measured:
+                measured_bytes = flight.got_bytes
+        self._land(flight, piece, now, measured_bytes)
         self._gain(member, 1 << piece)
         return flight
 
@@ -349,10 +350,8 @@ class Swarm:
             self.growing -= 1
             self.gathered -= member.count
 
-    def _land(
-        self, flight: Flight, piece: PieceIndex, now: float, *, is_of_use: bool = False
-    ) -> None:
-        """A piece is in flight no more; if ``is_of_use`` the end of its run tells how fast it was.
+    def _land(self, flight: Flight, piece: PieceIndex, now: float, measured_bytes: int) -> None:
+        """A piece is in flight no more; at the end of its run see how fast it was, if measured.
 
         What follows from that is done before the piece is forgotten, which counts as a copy yet.
         """
@@ -365,8 +364,8 @@ class Swarm:
                 self._count_cdn_uploads(-1)
             else:
                 sent_s = parent.up.end(now) - flight.up_mark
-                if is_of_use:
-                    self._learn(flight, parent, flight.got_bytes, sent_s, got_s, now)
+                if measured_bytes:
+                    self._learn(flight, parent, measured_bytes, sent_s, got_s, now)
                 self._place(parent)
             child.late -= flight.is_late
         del offers[piece], child.fetching[piece]
@@ -400,7 +399,7 @@ class Swarm:
         self._place(member)
 
     def _learn_late(self, flight: Flight, now: float) -> None:
-        if (parent := flight.parent) is not None:
+        if self._measures and (parent := flight.parent) is not None:
             size = flight.got_bytes + _IF_LATE * self._content_size
             sent_s = parent.up.shares_s(flight.up_mark, now)
             got_s = flight.child.down.shares_s(flight.down_mark, now)
@@ -410,21 +409,18 @@ class Swarm:
         self, flight: Flight, parent: Member, size: float, sent_s: float, got_s: float, now: float
     ) -> None:
         """Take in how long so much of a run has taken, and what follows for slots."""
-        layout, speeds = self._layout, self.speeds
-        if not self._measures or layout is None:
-            return
-        if speeds.learn(flight, parent, size, sent_s, got_s):
-            self._survey(layout, now)
+        if self.speeds.learn(flight, parent, size, sent_s, got_s):
+            self._survey(now)
         else:
             self._repace(parent, now)
 
-    def _survey(self, layout: PieceLayout, now: float) -> None:
+    def _survey(self, now: float) -> None:
         members = self.by_peer.values()
         if self.speeds.survey(members):
             for member in members:
                 self._repace(member, now)
         self.speeds.fit_down_slots(members, self._most_down_slots)
-        self._patience_s = self.speeds.patience_s(layout.content_size)
+        self._patience_s = self.speeds.patience_s(self._content_size)
 
     def _repace(self, member: Member, now: float) -> None:
         """Let a member send as much as its uplink was seen to carry."""

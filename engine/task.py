@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from .piece import PieceLayout
 
 _OVER: Final = Refused(Code.PEER_WAIT, "the download is over")
+_RUNNING: Final = PullStatus.RUNNING  # a member of an enumeration is found more slowly
+_START: Final = PullStatus.START
+_DELIVERED: Final = (PullResult.SEMI_SUCCESS, PullResult.SUCCESS)
 _VERIFY_S: Final = 3.0
 """How often pieces of one task are read again because somebody says that they are bad."""
 
@@ -174,7 +177,7 @@ class Task:
     ) -> None:
         """Take in what a pull reports, then answer it now or hold it."""
         member.seen_at, member.wanted = now, asked.wanted
-        if asked.piece is not None and asked.status is PullStatus.RUNNING:
+        if asked.piece is not None and asked.status is _RUNNING:
             self._settle(member, asked, now, out)
         if member.is_over:
             out.append(Answer(exchange, _OVER))
@@ -182,7 +185,7 @@ class Task:
         if member.exchange is not None:
             out.append(Answer(member.exchange, self.answers.idle(member)))
         member.exchange = exchange
-        if asked.status is PullStatus.START and member.fetching:
+        if asked.status is _START and member.fetching:
             self._work.touch(member)
         self._work.serve(member, now)
         self._work.flush(now, out)
@@ -352,7 +355,8 @@ class Task:
             freed = swarm.delivered(member, piece, now, parent)
             if freed is not None:
                 freed.accusers = 0
-            swarm.requeue(member)
+            if member.exchange is not None:
+                swarm.requeue(member)
             self._work.uplink_freed(freed, now)
         else:
             swarm.holds(member, piece)
@@ -401,7 +405,7 @@ class Task:
         if piece is None or piece not in member.fetching or self._misfit(piece, asked.piece_size):
             return
         flight = member.fetching[piece]
-        if asked.result in (PullResult.SEMI_SUCCESS, PullResult.SUCCESS):
+        if asked.result in _DELIVERED:
             self.swarm.arrived(member, piece, now, asked.parent)
             if flight.parent is not None:
                 flight.parent.accusers = 0

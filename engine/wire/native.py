@@ -31,6 +31,7 @@ CONTENT_TYPE: Final = "application/msgpack"
 VERSION: Final = "1"
 """What registrations and their replies name; another one is not spoken."""
 
+_CONTINUE: Final = Code.PEER_CONTINUE.value
 _MOST: Final = 4096
 """Pieces in one message."""
 _MAX_PIECE: Final = 1 << 24
@@ -160,7 +161,7 @@ def _orders_of(orders: Orders) -> _Orders:
         pieces: list[tuple[int, str]] = [(offer.piece, offer.sha256) for offer in run]
         runs.append((parents.setdefault(key, len(parents)), pieces))
     return _Orders(
-        code=Code.PEER_CONTINUE,
+        code=_CONTINUE,
         pace_s=orders.pace_s,
         piece_size=size,
         parents=list(parents),

@@ -21,7 +21,7 @@ def seen(rate: float, *, times: int = 2) -> Member:
     """Return a member whose uplink was seen to carry ``rate``."""
     made = member()
     for _ in range(times):
-        made.up.learn(rate, is_blamed=True)
+        made.up.learn(rate)
     made.serves = True
     return made
 
@@ -96,10 +96,10 @@ def test_a_slow_parent_is_not_its_childs_fault() -> None:
 
 def test_estimates_rise_fast_and_fall_slowly() -> None:
     meter = Meter()
-    meter.learn(100.0, is_blamed=True)
-    meter.learn(200.0, is_blamed=False)
+    meter.learn(100.0)
+    meter.learn(200.0, 0.0)
     assert meter.rate_bytes_per_s == 150.0
-    meter.learn(50.0, is_blamed=True)
+    meter.learn(50.0)
     assert meter.rate_bytes_per_s == 125.0
     meter.forget()
     assert (meter.rate_bytes_per_s, meter.samples) == (0.0, 0)
