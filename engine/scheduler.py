@@ -34,7 +34,7 @@ _SOON: Final = 8
 """So many pieces ahead of where it is a member that reads in order is helped along."""
 
 
-class Assignment(Struct, frozen=True):
+class Assignment(Struct, frozen=True, gc=False):
     """``member`` should take ``piece`` from ``parent``; ``None`` is the supernode's own copy."""
 
     member: Member
