@@ -77,9 +77,7 @@ class _Peer:
         if not self._native:
             for offer in half:
                 self._exchange(
-                    ReportPiece(
-                        self._task, self._peer, offer.parent, offer.piece, offer.piece_size
-                    )
+                    ReportPiece(self._task, self._peer, offer.parent, offer.piece, offer.piece_size)
                 )
         self._ask(self._next(tuple([HeldNote(offer.piece, offer.parent) for offer in half])))
 

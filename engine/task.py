@@ -38,7 +38,6 @@ if TYPE_CHECKING:
         SettlePiece,
         Update,
     )
-    from .piece import PieceLayout
 
 _OVER: Final = Refused(Code.PEER_WAIT, "the download is over")
 _RUNNING: Final = PullStatus.RUNNING  # a member of an enumeration is found more slowly
@@ -58,7 +57,6 @@ class Task:
         self.cdn = CdnCopy(task, wanted, config)
         self._policy = make_policy(config, rng)
         self.swarm = self._policy.swarm
-        self._layout: PieceLayout | None = None
         self.active_at = 0.0
         self._verified_at = -inf
         self.failed_at: float | None = None
@@ -197,11 +195,8 @@ class Task:
     ) -> Reply | None:
         """Take in that a member holds a piece; the answer is ``None`` where it may be right."""
         member.seen_at = now
-        everything = self.swarm.all_pieces
-        fits = everything is not None and everything >> said.piece & 1
-        if not fits or said.piece_size != self.cdn.piece_size:
-            if (wrong := self._misfit(said.piece, said.piece_size)) is not None:
-                return wrong
+        if (wrong := self._misfit(said.piece, said.piece_size)) is not None:
+            return wrong
         expected = self._took(member, said.piece, said.parent, said.digest, now)
         if expected:
             text = f"piece {said.piece} is {said.digest}, expected {expected}"
@@ -425,9 +420,10 @@ class Task:
         if piece_size != cut:
             text = f"a piece of {piece_size} bytes: the pieces of this task have {cut}"
             return Refused(Code.BAD_PARAMETER, text)
-        layout = self._layout
-        if layout is not None and piece >= layout.count:
-            return Refused(Code.BAD_PARAMETER, f"piece {piece}: this task has {layout.count}")
+        everything = self.swarm.all_pieces
+        if everything is not None and not everything >> piece & 1:
+            text = f"piece {piece}: this task has {everything.bit_length()}"
+            return Refused(Code.BAD_PARAMETER, text)
         return None
 
     def _drop(self, member: Member, now: float, out: list[SupernodeEffect]) -> None:
@@ -449,7 +445,7 @@ class Task:
         self._work.uplink_freed(None, now)
 
     def _know_length(self) -> None:
-        layout = self._layout = self.cdn.layout
+        layout = self.cdn.layout
         if layout is not None:
             self.swarm.know_all(layout)
             for member in self.swarm.by_peer.values():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from time import time_ns
+from time import perf_counter, time_ns
 from typing import TYPE_CHECKING
 
 import trio
@@ -120,7 +120,7 @@ class _Counted:
     ) -> None:
         self._stats, self._answer = stats, answer
         self._request_bytes = request.head_bytes + len(request.body)
-        self._begun_s = trio.current_time()
+        self._begun_s = perf_counter()
 
     def answered(self, response: HttpResponse) -> None:
         """Count an answer and pass it on."""
@@ -130,7 +130,7 @@ class _Counted:
 
     def count(self, response: HttpResponse) -> None:
         """Count an answer."""
-        duration_s = trio.current_time() - self._begun_s
+        duration_s = perf_counter() - self._begun_s
         self._stats.observe(
             response.status, self._request_bytes, response.content_length, duration_s
         )

@@ -151,7 +151,7 @@ class Connection:
             if self._park is not None:
                 self._is_idle = True
                 return None
-            self._context.idle.add(self._scope)
+            self._context.idle.add(self._scope, trio.current_time())
             try:
                 data = await self._sock.receive(_RECEIVE_BYTES)
             finally:

@@ -46,6 +46,7 @@ class Parking:
         self._context, self._prompt, self._start = context, prompt, start
         self._epoll = select.epoll()
         self._parked: dict[int, _Parked] = {}
+        self._now_s = trio.current_time()  # when they were looked at last
 
     def park(
         self, sock: TimedSocket, client_host: str, reader: RequestReader | None = None
@@ -54,12 +55,13 @@ class Parking:
         reader = reader or RequestReader(self._context.limits, client_host)
         parked = self._parked[sock.fd] = _Parked(self, sock, client_host, reader)
         self._epoll.register(sock.fd, _STIRS)  # stirs at once if there is something to read
-        self._context.idle.add(parked)
+        self._context.idle.add(parked, trio.current_time())
 
     async def run(self) -> Never:
         """Look after them until cancelled."""
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
+            self._now_s = trio.current_time()
             for fd, events in self._epoll.poll(0, _AT_A_STRETCH):
                 if (parked := self._parked.get(fd)) is not None:
                     self._stirred(parked, has_left=bool(events & _LEFT))
@@ -84,7 +86,7 @@ class Parking:
         if not parked.reader.is_empty:
             self._give_task(parked)
         else:
-            self._context.idle.add(parked)
+            self._context.idle.add(parked, trio.current_time())
             if parked.has_more:
                 parked.has_more = False
                 self._epoll.modify(parked.sock.fd, _STIRS)  # as in park
@@ -129,7 +131,7 @@ class Parking:
         if isinstance(response, HttpResponse):
             if not self._send(parked, response):
                 return False
-            idle.add(parked)
+            idle.add(parked, self._now_s)
             return True
         if response is None:
             self._give_task(parked, request)

@@ -67,9 +67,9 @@ class IdleConnections:
         self._timeout_s = timeout_s
         self._since: dict[Idle, float] = {}
 
-    def add(self, connection: Idle) -> None:
-        """Cancel ``connection`` if it stays here for too long."""
-        self._since[connection] = trio.current_time()
+    def add(self, connection: Idle, now_s: float) -> None:
+        """Cancel ``connection`` if it stays here for too long from ``now_s`` on."""
+        self._since[connection] = now_s
 
     def discard(self, connection: Idle) -> None:
         """Leave ``connection`` alone: it is at work again."""
