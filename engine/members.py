@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
 from .speeds import Meter
 
 if TYPE_CHECKING:
@@ -74,7 +72,8 @@ class Member:
     """Place among the free uplinks, 0 the best; -1: it has none."""
 
 
-class Flight(Struct, eq=False):
+@dataclass(slots=True, eq=False)
+class Flight:
     """A run of pieces on their way to ``child``, one after the other, over one slot at each end.
 
     They come from ``parent`` or from the supernode's own copy, called ``sender``.  Peers that
@@ -91,7 +90,7 @@ class Flight(Struct, eq=False):
     """When somebody last looked whether it is late."""
     quiet_until: float
     """Nothing is to be heard of it before."""
-    offers: dict[PieceIndex, PieceOffer] = {}
+    offers: dict[PieceIndex, PieceOffer] = field(default_factory=dict["PieceIndex", "PieceOffer"])
     """The pieces still to come."""
     got_bytes: int = 0
     is_measured: bool = True

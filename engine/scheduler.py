@@ -8,10 +8,9 @@ but a member that reads the file in order has one of its next pieces in flight b
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
-
-from msgspec import Struct
 
 from .bits import each, lowest, turn
 from .ids import PieceIndex
@@ -34,7 +33,8 @@ _SOON: Final = 8
 """So many pieces ahead of where it is a member that reads in order is helped along."""
 
 
-class Assignment(Struct, frozen=True, gc=False):
+@dataclass(slots=True)
+class Assignment:
     """``member`` should take ``piece`` from ``parent``; ``None`` is the supernode's own copy."""
 
     member: Member

@@ -399,7 +399,8 @@ class Swarm:
         self._place(member)
 
     def _learn_late(self, flight: Flight, now: float) -> None:
-        if self._measures and (parent := flight.parent) is not None:
+        parent = flight.parent
+        if self._measures and self._layout is not None and parent is not None:
             size = flight.got_bytes + _IF_LATE * self._content_size
             sent_s = parent.up.shares_s(flight.up_mark, now)
             got_s = flight.child.down.shares_s(flight.down_mark, now)
