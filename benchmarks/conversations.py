@@ -36,7 +36,7 @@ RUNS_AT_ONCE: Final = 8
 
 def v1_peer(url: str, name: str) -> Conversation:
     """Register, then pull, and report every piece that is offered."""
-    registered = yield _register(url, name, native=False)
+    registered = yield register(url, name, native=False)
     assert isinstance(registered, Registered), registered
     task, peer = registered.task, PeerId(name)
     start = pull = PullPieces(task, peer, PullStatus.START, PullResult.INVALID)
@@ -64,7 +64,7 @@ def v1_peer(url: str, name: str) -> Conversation:
 
 def native_peer(url: str, name: str) -> Conversation:
     """Register, then report with each update all that the one before it was answered with."""
-    registered = yield _register(url, name, native=True)
+    registered = yield register(url, name, native=True)
     assert isinstance(registered, Registered), registered
     assert registered.native, "the supernode takes no updates"
     task, peer = registered.task, PeerId(name)
@@ -82,7 +82,8 @@ def native_peer(url: str, name: str) -> Conversation:
         number += 1
 
 
-def _register(url: str, name: str, *, native: bool) -> Register:
+def register(url: str, name: str, *, native: bool) -> Register:
+    """Return the registration of a peer."""
     return Register(
         raw_url=url,
         task_url=url,

@@ -73,13 +73,13 @@ def run(job: Job) -> Tally:
     assigned = Assigned()
     match job.kind:
         case "ping":
-            scripts = [_repeat(_http("GET", "/_ping"), until) for _ in range(job.connections)]
+            scripts = [_repeat(http("GET", "/_ping"), until) for _ in range(job.connections)]
         case "stranger":
             asked = PullPieces(
                 TaskId("0" * 64), PeerId("10.0.0.1-1-2.3"), PullStatus.START, PullResult.INVALID
             )
             target = encode_request(asked).target
-            scripts = [_repeat(_http("GET", target), until) for _ in range(job.connections)]
+            scripts = [_repeat(http("GET", target), until) for _ in range(job.connections)]
         case "v1" | "native":
             form = native_peer if job.kind == "native" else v1_peer
             names = [f"127.0.0.1-{job.kind}{n}-0.000" for n in range(job.connections)]
@@ -124,16 +124,17 @@ def _spoken(conversation: Conversation, assigned: Assigned) -> Script:
     while True:
         call = encode_call(request)
         assigned.hear(request)
-        body = yield _http(call.method, call.target, call.headers, call.body)
+        body = yield http(call.method, call.target, call.headers, call.body)
         try:
             request = conversation.send(decode_answer(request, 200, body))
         except StopIteration:
             return
 
 
-def _http(
+def http(
     method: str, target: str, headers: tuple[tuple[str, str], ...] = (), body: bytes = b""
 ) -> bytes:
+    """Return a request as bytes."""
     lines = [f"{method} {target} HTTP/1.1", "Host: 127.0.0.1", "User-Agent: benchmark"]
     lines += [f"{name}: {value}" for name, value in headers]
     if body:

@@ -81,6 +81,11 @@ def cpu_seconds(pid: int) -> float:
     return time.clock_gettime(~pid << 3 | 2)  # clock_getcpuclockid(3)
 
 
+def resident_bytes(pid: int) -> int:
+    """Return how much of a process' memory is in RAM."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def busy_seconds() -> float:
     """Return the CPU time that the whole machine has spent so far on anything, in the kernel too.
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .swarm import Swarm
 
 _DOWN_LINK_KB_PER_S: Final = 20480
+_SHA256: Final = DigestForm.SHA256
 
 
 class Answers:
@@ -38,19 +39,17 @@ class Answers:
         """Return what ``member`` has to know to get ``piece`` from ``parent``, None: the copy."""
         copy = self._copy
         sha256 = ""
-        if member.digest_form is DigestForm.SHA256 and not copy.is_source:
+        if member.digest_form is _SHA256 and not copy.is_source:
             if (known := self._sha256s.get(piece)) is None:
                 known = self._sha256s[piece] = copy.digests[piece].removeprefix("sha256:")
             sha256 = known
+        size, md5 = copy.piece_size, self._md5s.offered(piece)
         if parent is not None:
-            source = parent.peer, parent.host, parent.port, parent.path
-        elif copy.is_source:
-            source = self._cdn_peer, member.node_host, self._config.download_port, member.url
+            source, host, port, path = parent.peer, parent.host, parent.port, parent.path
         else:
-            source = self._cdn_peer, member.node_host, self._config.download_port, self._path
-        return PieceOffer(
-            piece, *source, copy.piece_size, self._md5s.offered(piece), sha256, _DOWN_LINK_KB_PER_S
-        )
+            source, host, port = self._cdn_peer, member.node_host, self._config.download_port
+            path = member.url if copy.is_source else self._path
+        return PieceOffer(piece, source, host, port, path, size, md5, sha256, _DOWN_LINK_KB_PER_S)
 
     def news(self, member: Member) -> Reply:
         """Return what a member is told for whom something was decided."""
@@ -92,7 +91,7 @@ class Answers:
         """Tell whether a member has all, and its MD5 if it is to compare that (protocol 1.2)."""
         if not self._swarm.is_complete(member):
             return False
-        needs_none = member.digest_form is DigestForm.SHA256 or self._copy.is_source
+        needs_none = member.digest_form is _SHA256 or self._copy.is_source
         return needs_none or self._md5s.is_settled
 
     def _orders(

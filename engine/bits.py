@@ -42,13 +42,18 @@ def turn(mask: int, rng: Random) -> Iterator[int]:
     if mask:
         first = draw(mask, rng)
         yield first  # mostly the only one that is asked for
-        above = mask >> first + 1 << first + 1
-        for part in (above, mask ^ above ^ 1 << first):
-            left = part
-            while left:
-                low = left & -left
-                yield low.bit_length() - 1
-                left ^= low
+        yield from after(mask, first)
+
+
+def after(mask: int, first: int) -> Iterator[int]:
+    """Yield the numbers in a set but ``first``, ascending from there, then those before it."""
+    above = mask >> first + 1 << first + 1
+    for part in (above, mask ^ above ^ 1 << first):
+        left = part
+        while left:
+            low = left & -left
+            yield low.bit_length() - 1
+            left ^= low
 
 
 def each(mask: int) -> Iterator[int]:

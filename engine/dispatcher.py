@@ -64,7 +64,7 @@ class Dispatcher:
 
     def assign(self, found: Assignment, now: float) -> None:
         """Do as was decided; who talks in updates is given several pieces in a run."""
-        member, piece, parent = found
+        member, piece, parent = found.member, found.piece, found.parent
         offer = self._answers.offer(member, piece, parent)
         flight = self._swarm.start(member, parent, offer.parent, now)
         self._bring(flight, piece, offer, now)
@@ -78,7 +78,7 @@ class Dispatcher:
         """Have runs that have just brought something made longer, if their uplinks are theirs."""
         for flight in flights:
             member = flight.child
-            if flight.is_over or (book := member.orders) is None:
+            if not flight.offers or (book := member.orders) is None:
                 continue
             length = self._runs.length(member, flight.parent)
             more = length - len(flight.offers)

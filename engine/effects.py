@@ -152,7 +152,7 @@ DownloadEffect: TypeAlias = (
 # --- a supernode ----------------------------------------------------------------------------------
 
 
-class Answer(Struct, frozen=True):
+class Answer(Struct, frozen=True, gc=False):
     """Reply to an exchange."""
 
     exchange: ExchangeId

@@ -221,14 +221,14 @@ DownloadEvent: TypeAlias = (
 # --- a supernode ----------------------------------------------------------------------------------
 
 
-class Requested(Struct, frozen=True):
+class Requested(Struct, frozen=True, gc=False):
     """A peer or an operator asks.  The answer may be held until there is something to say."""
 
     exchange: ExchangeId
     request: Request | Command
 
 
-class Dropped(Struct, frozen=True):
+class Dropped(Struct, frozen=True, gc=False):
     """The connection of an exchange that is still unanswered is gone."""
 
     exchange: ExchangeId

@@ -20,6 +20,7 @@ class CopyMd5s:
     def __init__(self, task: TaskId, copy: CdnCopy) -> None:
         self._task, self._copy = task, copy
         self._pieces: dict[PieceIndex, str] = {}
+        self._offered: dict[PieceIndex, str] = {}  # with the lengths, once those are known
         self._are_wanted = self._is_hashing = False
 
     @property
@@ -52,6 +53,7 @@ class CopyMd5s:
     def hashed(self, piece: PieceIndex, md5: str) -> None:
         """The MD5 of a wrapped piece is known."""
         self._pieces[piece] = md5
+        self._offered.pop(piece, None)
 
     def hashed_whole(self, md5: str) -> bool:
         """The MD5 of the content is known; false: that was of a copy before this one."""
@@ -67,8 +69,11 @@ class CopyMd5s:
 
     def offered(self, piece: PieceIndex) -> str:
         """Return ``<hex>:<wrapped length>`` as offers have it, empty: not known."""
+        if (offered := self._offered.get(piece)) is not None:
+            return offered
         if not (known := self._pieces.get(piece)):
             return ""
-        layout = self._copy.layout
-        size = self._copy.piece_size if layout is None else layout.size(piece) + WRAP_BYTES
-        return f"{known}:{size}"
+        if (layout := self._copy.layout) is None:
+            return f"{known}:{self._copy.piece_size}"
+        found = self._offered[piece] = f"{known}:{layout.size(piece) + WRAP_BYTES}"
+        return found

@@ -100,8 +100,3 @@ class Flight:
     is_measured: bool = True
     """All that came of it came from its sender."""
     is_late: bool = False
-
-    @property
-    def is_over(self) -> bool:
-        """Tell whether nothing of it is to come any more."""
-        return not self.offers

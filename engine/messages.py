@@ -89,7 +89,7 @@ class Register(Struct, frozen=True):
         return task_id(self.task_url, identifier=identity, byte_range=byte_range)
 
 
-class PullPieces(Struct, frozen=True):
+class PullPieces(Struct, frozen=True, gc=False):
     """A peer asks for work, and may say what became of one piece got from ``parent``.
 
     ``wanted``: the peer reads the file in order and has got as far as this piece; the pieces from
@@ -106,7 +106,7 @@ class PullPieces(Struct, frozen=True):
     wanted: PieceIndex | None = None
 
 
-class ReportPiece(Struct, frozen=True):
+class ReportPiece(Struct, frozen=True, gc=False):
     """``peer`` holds ``piece`` on its disk, verified, and can serve it."""
 
     task: TaskId
@@ -152,7 +152,7 @@ class ReportMetrics(Struct, frozen=True):
     call_system: str = ""
 
 
-class HeldNote(Struct, frozen=True):
+class HeldNote(Struct, frozen=True, gc=False):
     """A piece that is on the peer's disk, verified; ``digest`` if the supernode may not know it."""
 
     piece: PieceIndex
@@ -160,7 +160,7 @@ class HeldNote(Struct, frozen=True):
     digest: Digest = NO_DIGEST
 
 
-class FailedNote(Struct, frozen=True):
+class FailedNote(Struct, frozen=True, gc=False):
     """A piece that ``parent`` did not deliver.
 
     ``kind`` is empty, or as in protocol 1.6 for one that was wrong or not there at all.
@@ -171,7 +171,7 @@ class FailedNote(Struct, frozen=True):
     kind: str = ""
 
 
-class Update(Struct, frozen=True):
+class Update(Struct, frozen=True, gc=False):
     """All that a peer has to say at a time, in the native protocol; held until there are orders.
 
     ``number`` counts a registration's updates from 1: of several the newest is held, and the others
@@ -240,7 +240,7 @@ class ReportWhole(Struct, frozen=True):
 Command: TypeAlias = WarmTask | DropTask | SettlePiece | ReportWhole
 
 
-class PieceOffer(Struct, frozen=True):
+class PieceOffer(Struct, frozen=True, gc=False):
     """Take ``piece`` from ``parent``: ``GET http://host:port/path``.
 
     ``md5`` is ``<hex>:<wrapped length>`` or empty; ``sha256`` is hex or empty.
@@ -277,14 +277,14 @@ class Registered(Struct, frozen=True):
     """The supernode understands ``Update``s."""
 
 
-class Extension(Struct, frozen=True):
+class Extension(Struct, frozen=True, gc=False):
     """``pieces`` go behind the run that brings ``after``, or are one of their own if it is over."""
 
     after: PieceIndex
     pieces: tuple[PieceOffer, ...]
 
 
-class Orders(Struct, frozen=True):
+class Orders(Struct, frozen=True, gc=False):
     """The answer to an ``Update``: what to fetch beside what is under way.
 
     Each run is to be fetched piece by piece, all from one parent; runs side by side.  Those of
@@ -298,26 +298,26 @@ class Orders(Struct, frozen=True):
     extended: tuple[Extension, ...] = ()
 
 
-class PiecesOffered(Struct, frozen=True):
+class PiecesOffered(Struct, frozen=True, gc=False):
     """Code 601: all pieces this peer should be fetching, those under way listed again."""
 
     offers: tuple[PieceOffer, ...]
 
 
-class TaskCompleted(Struct, frozen=True):
+class TaskCompleted(Struct, frozen=True, gc=False):
     """Code 600: the peer has all.  ``md5`` of the content or empty; length of the wrapped file."""
 
     md5: str
     wrapped_length: int
 
 
-class Acknowledged(Struct, frozen=True):
+class Acknowledged(Struct, frozen=True, gc=False):
     """A report was taken: code 200, 611 or 612."""
 
     code: Code = Code.SUCCESS
 
 
-class Refused(Struct, frozen=True):
+class Refused(Struct, frozen=True, gc=False):
     """Anything else, 602 "wait" included."""
 
     code: Code

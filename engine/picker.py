@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from typing import TYPE_CHECKING, cast
 
-from .bits import draw, turn
+from .bits import after, draw
 from .ids import PieceIndex
 
 if TYPE_CHECKING:
@@ -65,10 +65,10 @@ class Picker:
         for level in self._levels:
             if not (here := self._pieces[level] & among):
                 continue
+            first = draw(here, rng)
+            yield PieceIndex(first)  # mostly the only one that is asked for
             if here & here - 1:
-                yield from cast("Iterator[PieceIndex]", turn(here, rng))
-            else:
-                yield PieceIndex(here.bit_length() - 1)
+                yield from cast("Iterator[PieceIndex]", after(here, first))
 
     def check(self) -> None:
         """Assert that the sets agree with the counts."""

@@ -34,6 +34,7 @@ def recount(swarm: Swarm) -> None:
         for piece in each(member.holds) if member.serves else ():
             holders[piece] |= 1 << member.index
     assert cdn_uploads == swarm.cdn_uploads
+    assert swarm.cdn_is_free == (cdn_uploads < swarm.slots.cdn_up)
     assert holders == swarm.holders
     for piece, held in enumerate(holders):
         assert swarm.picker.copies(PieceIndex(piece)) == copies[piece] + held.bit_count()
@@ -54,6 +55,7 @@ def _recount_member(member: Member) -> None:
     assert member.holds & ~member.has == 0
     assert member.count == member.has.bit_count()
     assert member.down.active == len(flights)
+    assert member.exchange is not None or member.level < 0
     assert member.serves == (member.port > 0 and not member.banned and member.slow_since is None)
 
 

@@ -8,8 +8,9 @@ but a member that reads the file in order has one of its next pieces in flight b
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from .bits import each, lowest, turn
 from .ids import PieceIndex
@@ -32,7 +33,8 @@ _SOON: Final = 8
 """So many pieces ahead of where it is a member that reads in order is helped along."""
 
 
-class Assignment(NamedTuple):
+@dataclass(slots=True)
+class Assignment:
     """``member`` should take ``piece`` from ``parent``; ``None`` is the supernode's own copy."""
 
     member: Member
@@ -128,10 +130,11 @@ class Scheduler:
         self, parent: Member | None, gives: int, itself: int, among: int
     ) -> Assignment | None:
         swarm, tries = self.swarm, _MAX_TRIES
+        among &= swarm.queued & ~itself
         for level in swarm.waiting:
-            if not level:
+            if not (here := level & among):
                 continue
-            for index in turn(level & among & ~itself, self._rng):
+            for index in turn(here, self._rng):
                 member = swarm.find(index)
                 wanted = swarm.missing(member) & gives
                 if wanted and not member.shunned & itself:

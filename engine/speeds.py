@@ -70,11 +70,12 @@ class Meter:
         self.active += 1
         return self._shares_s
 
-    def end(self, now: float) -> None:
-        """One piece less."""
-        self._shares_s += (now - self._since) / self.active
+    def end(self, now: float) -> float:
+        """One piece less; its shares of the time are what is returned, less its mark."""
+        shares_s = self._shares_s = self._shares_s + (now - self._since) / self.active
         self._since = now
         self.active -= 1
+        return shares_s
 
     def shares_s(self, mark: float, now: float) -> float:
         """Return a piece's shares of the time since ``begin`` or ``mark`` gave ``mark`` for it."""
@@ -89,19 +90,19 @@ class Meter:
         """Tell whether enough was seen: the first piece may have waited for the other end."""
         return self.samples >= _CERTAIN
 
-    def is_at_capacity(self, seen: float) -> bool:
-        """Tell whether a link that carried ``seen`` is known to carry hardly more."""
-        return seen >= _AT_CAPACITY * self.rate_bytes_per_s > 0
+    def learn(self, seen: float, fall: float = _FALL) -> None:
+        """Take in what the link seemed to carry, in bytes per second.
 
-    def learn(self, seen: float, *, is_blamed: bool) -> None:
-        """Take in what the link seemed to carry, in bytes per second."""
+        ``fall``: by what part of the difference it is taken to be slower than before; 0 if it was
+        not what held the bytes up.
+        """
         rate = self.rate_bytes_per_s
         self.samples += 1
         if not rate:
             self.rate_bytes_per_s = seen
-        elif seen > rate or is_blamed:
+        elif seen > rate or fall:
             self.doubt += _SWAY * (abs(log(seen / rate)) - self.doubt)
-            share = _RISE if seen > rate else _FALL
+            share = _RISE if seen > rate else fall
             self.rate_bytes_per_s = rate + share * (min(seen, _MOST_RISE * rate) - rate)
 
     def differs(self, usual_bytes_per_s: float, factor: float = 1.0) -> bool:
@@ -132,28 +133,30 @@ class Speeds:
         self.down_slots = down_slots
         """Pieces that a member may download at once."""
 
-    @property
-    def is_survey_due(self) -> bool:
-        """Tell whether enough was learnt since the last ``survey`` to warrant another."""
-        return self._samples >= self._survey_at
+    def learn(
+        self, flight: Flight, parent: Member, size: float, sent_s: float, got_s: float
+    ) -> bool:
+        """Take in that ``size`` bytes of a run have come so far; tell if a ``survey`` is due.
 
-    def learn(self, flight: Flight, parent: Member, size: float, now: float) -> None:
-        """Take in that ``size`` bytes of a run have come from its beginning till now."""
-        up, down = parent.up, flight.child.down
-        sent_s, got_s = up.shares_s(flight.up_mark, now), down.shares_s(flight.down_mark, now)
+        ``sent_s`` and ``got_s`` are its shares of the time on the links of both ends.  A link that
+        is known to carry hardly more than it did is what held the run up.
+        """
         if sent_s <= 0 or got_s <= 0:
-            return
+            return self._samples >= self._survey_at
+        up, down = parent.up, flight.child.down
         sent, got = size / sent_s, size / got_s
-        sent_all, got_all = up.is_at_capacity(sent), down.is_at_capacity(got)
-        up.learn(sent, is_blamed=not got_all)
-        down.learn(got, is_blamed=not sent_all)
+        sent_all = sent >= _AT_CAPACITY * up.rate_bytes_per_s > 0
+        got_all = got >= _AT_CAPACITY * down.rate_bytes_per_s > 0
+        up.learn(sent, 0.0 if got_all else _FALL)
+        down.learn(got, 0.0 if sent_all else _FALL)
         if flight.is_late:
             up.samples += _CERTAIN
         self._samples += 1
+        return self._samples >= self._survey_at
 
     def survey(self, members: Iterable[Member]) -> bool:
         """Look what is usual now, and whether members differ; false if hardly anything changed."""
-        known = [member.up for member in members if member.up.is_known]
+        known = [member.up for member in members if member.up.samples >= _CERTAIN]
         rates = sorted([up.rate_bytes_per_s for up in known])
         self._survey_at = self._samples + max(_FEW, len(rates))
         if len(rates) < _FEW:
@@ -177,11 +180,12 @@ class Speeds:
 
     def steps(self, member: Member) -> int:
         """Return by how many steps a member's uplink is slower than usual."""
-        if not member.up.is_known or not self.usual_bytes_per_s:
+        up, usual = member.up, self.usual_bytes_per_s
+        if up.samples < _CERTAIN or not usual:
             return 0
-        if not member.up.differs(self.usual_bytes_per_s):
+        if not up.differs(usual):
             return 0
-        exact = STEPS * log2(self.usual_bytes_per_s / member.up.rate_bytes_per_s)
+        exact = STEPS * log2(usual / up.rate_bytes_per_s)
         if -0.75 < exact - member.steps < 0.75:
             return member.steps
         return max(FASTEST, min(SLOWEST, round(exact)))

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from math import inf
-from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
+
+from msgspec import Struct
 
 from .cdn import CdnPhase
 from .copies import Copies
@@ -60,7 +62,7 @@ if TYPE_CHECKING:
     from .effects import SupernodeEffect
     from .events import SupernodeEvent
     from .members import Member
-    from .messages import Reply
+    from .messages import Command, Reply, Request
     from .views import Census, InFlight, TaskView
 
 _SWEEP_S: Final = 1.0
@@ -70,7 +72,7 @@ _OTHERWISE_S: Final = 1.0
 """The same if the next registration shows another right to read, or other trust."""
 
 
-class _Hold(NamedTuple):
+class _Hold(Struct, frozen=True):
     due: float
     task: Task
     member: Member
@@ -93,7 +95,7 @@ class SupernodeEngine:
         self._next_sweep = inf
         self._gc_at = -inf
         self._has_begun = False
-        self._due = inf
+        self._due = self._others_due = inf
         self.copies_failed = 0
 
     @property
@@ -121,37 +123,14 @@ class SupernodeEngine:
 
     def handle(self, event: SupernodeEvent, now: float) -> list[SupernodeEffect]:
         """Take in one event."""
-        self._now = now = max(self._now, now)
+        if now < self._now:
+            now = self._now
+        self._now = now
         out: list[SupernodeEffect] = []
+        is_talk = False
         match event:
-            case Requested(exchange, request):
-                match request:
-                    case PullPieces():
-                        self._pull(exchange, request, out)
-                    case ReportPiece():
-                        self._report(exchange, request, out)
-                    case Update():
-                        self._update(exchange, request, out)
-                    case Register():
-                        self._register(exchange, request, out)
-                    case ReportPieceError():
-                        self._report_error(request, out)
-                        out.append(Answer(exchange, Acknowledged()))
-                    case LeaveTask():
-                        self._leave(request, out)
-                        out.append(Answer(exchange, Acknowledged(Code.LEAVE_OK)))
-                    case ReportMetrics():
-                        self._over(request, out)
-                        out.append(Answer(exchange, Acknowledged()))
-                    case WarmTask(wanted):
-                        self._warm(exchange, wanted, out)
-                    case DropTask():
-                        self._drop_at_will(request, out)
-                        out.append(Answer(exchange, Acknowledged()))
-                    case SettlePiece() | ReportWhole():
-                        self._settle(exchange, request, out)
-                    case _:
-                        assert_never(request)
+            case Requested():
+                is_talk = self._requested(event.exchange, event.request, out)
             case OriginOpened() | OriginPieceStored() | OriginEnded() | OriginFailed():
                 for moved in self._copies.origin(event, now, out):
                     self._moved(moved, out)
@@ -172,10 +151,46 @@ class SupernodeEngine:
                 self._dropped(exchange, out)
             case _:
                 assert_never(event)
-        self._settle_holds(out)
+        self._settle_holds(out, is_talk=is_talk)
         if self._due <= now or not self._has_begun:
             out += self.tick(now)
         return out
+
+    def _requested(
+        self, exchange: ExchangeId, request: Request | Command, out: list[SupernodeEffect]
+    ) -> bool:
+        """Take in a question; tell whether it is talk within a swarm, as most of them are."""
+        match request:
+            case ReportPiece():
+                self._report(exchange, request, out)
+                return True
+            case PullPieces():
+                self._pull(exchange, request, out)
+                return True
+            case Update():
+                self._update(exchange, request, out)
+                return True
+            case Register():
+                self._register(exchange, request, out)
+            case ReportPieceError():
+                self._report_error(request, out)
+                out.append(Answer(exchange, Acknowledged()))
+            case LeaveTask():
+                self._leave(request, out)
+                out.append(Answer(exchange, Acknowledged(Code.LEAVE_OK)))
+            case ReportMetrics():
+                self._over(request, out)
+                out.append(Answer(exchange, Acknowledged()))
+            case WarmTask(wanted):
+                self._warm(exchange, wanted, out)
+            case DropTask():
+                self._drop_at_will(request, out)
+                out.append(Answer(exchange, Acknowledged()))
+            case SettlePiece() | ReportWhole():
+                self._settle(exchange, request, out)
+            case _:
+                assert_never(request)
+        return False
 
     def tick(self, now: float) -> list[SupernodeEffect]:
         """Answer holds that are due, resume origin reads, sweep away the silent and the idle."""
@@ -211,6 +226,7 @@ class SupernodeEngine:
                     held.add(member.exchange)
                     assert self._pulls[member.exchange].member is member
         assert held == self._pulls.keys()
+        assert self._others_due == self._next_but_pulls()
         assert self._due == self._next_due()
         assert bool(self._tasks) == (self._next_sweep < inf)
         self._joinings.check()
@@ -291,7 +307,7 @@ class SupernodeEngine:
         if (found := self._known(exchange, asked, out)) is None:
             return
         task, member = found
-        if asked.status is PullStatus.FINISHED:
+        if asked.status is _FINISHED:
             out.append(Answer(exchange, task.answers.completion()))
         elif not self._has_failed(exchange, task, member, out):
             task.pull(exchange, asked, member, self._now, out)
@@ -341,19 +357,27 @@ class SupernodeEngine:
             due = self._now + self._config.hold_s
             self._pulls[exchange] = _Hold(due, task, member)
 
-    def _settle_holds(self, out: list[SupernodeEffect]) -> None:
-        """Forget what is answered, and find out when something is due."""
+    def _settle_holds(self, out: list[SupernodeEffect], *, is_talk: bool = False) -> None:
+        """Forget what is answered, and find out when something is due.
+
+        Talk within a swarm has no influence but on what is held.
+        """
         if pulls := self._pulls:
             for effect in out:
                 if isinstance(effect, Answer):
                     pulls.pop(effect.exchange, None)
+        if not is_talk:
+            self._others_due = self._next_but_pulls()
         self._due = self._next_due()
 
     def _next_due(self) -> float:
-        due = min(self._next_sweep, self._joinings.deadline(), self._copies.deadline())
-        if self._pulls:
-            return min(due, next(iter(self._pulls.values())).due)
+        due = self._others_due
+        if self._pulls and (held := next(iter(self._pulls.values())).due) < due:
+            return held
         return due
+
+    def _next_but_pulls(self) -> float:
+        return min(self._next_sweep, self._joinings.deadline(), self._copies.deadline())
 
     def _report_error(self, said: ReportPieceError, out: list[SupernodeEffect]) -> None:
         if (task := self._tasks.get(said.task)) is None:
@@ -477,5 +501,6 @@ class SupernodeEngine:
             self._next_sweep = inf
 
 
+_FINISHED: Final = PullStatus.FINISHED
 _REPORT_OK: Final = Acknowledged(Code.REPORT_OK)
 _AT_REST: Final = (CdnPhase.COMPLETE, CdnPhase.FAILED)

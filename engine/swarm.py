@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .messages import PieceOffer
     from .piece import PieceLayout
 
+_SHA256: Final = DigestForm.SHA256
 _SLOWED: Final = 2.0
 """A child whose pieces take no longer than that many times what its own downlink needs is slow."""
 _IF_LATE: Final = 0.5
@@ -58,6 +59,8 @@ class Swarm:
         self.cdn_holds = 0
         self.cdn_uploads = 0
         self.cdn_gave = 0  # pieces that came of it, however often each
+        self.cdn_is_free = slots.cdn_up > 0
+        """The supernode may upload one more piece of this task."""
         self.md5_known = 0
         self.all_pieces: int | None = None  # None while the number of pieces is unknown
         self.holders: list[int] = []  # piece -> members that hold it and serve
@@ -148,10 +151,10 @@ class Swarm:
 
     def missing(self, member: Member) -> int:
         """Return the pieces that a member still needs and nobody is bringing in time."""
-        known = self.cdn_holds if self.all_pieces is None else self.all_pieces
-        if member.digest_form is DigestForm.SHA256:
-            return known & ~(member.has | member.in_flight)
-        return known & self.md5_known & ~(member.has | member.in_flight)
+        known = self.cdn_holds if (everything := self.all_pieces) is None else everything
+        if member.digest_form is not _SHA256:
+            known &= self.md5_known
+        return known & ~(member.has | member.in_flight)
 
     def is_complete(self, member: Member) -> bool:
         """Tell whether a member has the whole file."""
@@ -165,7 +168,7 @@ class Swarm:
         if self.rules.late:
             self._flights.append(flight)
         if parent is None:
-            self.cdn_uploads += 1
+            self._count_cdn_uploads(1)
         else:
             self._place(parent)
         return flight
@@ -191,10 +194,12 @@ class Swarm:
     def look_at(self, flight: Flight, now: float) -> None:
         """See how fast a run is of which a piece came just now, if enough has come meanwhile."""
         parent, is_enough = flight.parent, flight.got_bytes >= _ENOUGH * self._content_size
-        if parent is None or flight.is_over or not flight.is_measured or not is_enough:
+        if parent is None or not flight.offers or not flight.is_measured or not is_enough:
             return
-        self._learn(flight, flight.got_bytes, now)
-        flight.up_mark, flight.down_mark = parent.up.mark(now), flight.child.down.mark(now)
+        up_mark, down_mark = parent.up.mark(now), flight.child.down.mark(now)
+        sent_s, got_s = up_mark - flight.up_mark, down_mark - flight.down_mark
+        self._learn(flight, parent, flight.got_bytes, sent_s, got_s, now)
+        flight.up_mark, flight.down_mark = up_mark, down_mark
         flight.got_bytes, flight.was_measured = 0, True
 
     def arrived(
@@ -214,18 +219,19 @@ class Swarm:
     ) -> Member | None:
         """As ``arrived`` and ``holds`` in one: what was in flight is a copy to be had now."""
         flight = self._came(member, piece, now, said)
-        is_first = not member.holds
+        held = member.holds
         if member.port and not member.banned:
-            member.holds |= 1 << piece
+            member.holds = held | 1 << piece
         if member.serves:  # what was counted while it was in flight counts on
             self.holders[piece] |= 1 << member.index
-            if is_first:
+            if not held:
                 self._place(member)
         return flight.parent
 
     def give_up(self, member: Member, piece: PieceIndex, now: float) -> Flight:
         """``piece`` is in flight no more; return the run it was of."""
-        flight = self._land(member, piece, now)
+        flight = member.fetching[piece]
+        self._land(flight, piece, now, 0)
         if member.serves:
             self.picker.lost(piece)
         return flight
@@ -235,7 +241,7 @@ class Swarm:
         self._reach(piece)
         bit = 1 << piece
         if not member.has & bit:
-            self._gain(member, piece)
+            self._gain(member, bit)
         if member.banned or not member.port or member.holds & bit:
             return
         member.holds |= bit
@@ -281,11 +287,6 @@ class Swarm:
         member.most_down_slots = min(member.down.active + runs, self._most_down_slots)
 
     @property
-    def cdn_is_free(self) -> bool:
-        """Tell whether the supernode may upload one more piece of this task."""
-        return self.cdn_uploads < self.slots.cdn_up
-
-    @property
     def cdn_has_given_enough(self) -> bool:
         """Tell whether the supernode should leave second copies to peers from here on."""
         if not self.rules.thrift or self._layout is None:
@@ -297,9 +298,11 @@ class Swarm:
     def may_be_overdue(self, now: float) -> bool:
         """Tell, at no cost, whether it is worth asking for ``overdue``."""
         flights = self._flights
-        while flights and flights[0].is_over:
+        while flights:
+            if (first := flights[0]).offers:
+                return first.looked_at <= now - self._patience_s
             flights.popleft()
-        return bool(flights) and flights[0].looked_at <= now - self._patience_s
+        return False
 
     def overdue(self, now: float) -> Iterator[Member]:
         """Yield members for whom a piece has become late that others hold, too.
@@ -309,10 +312,10 @@ class Swarm:
         flights, before = self._flights, now - self._patience_s
         for _ in range(len(flights)):
             flight = flights[0]
-            if not flight.is_over and flight.looked_at > before:
+            if flight.offers and flight.looked_at > before:
                 break
             flights.popleft()
-            if flight.is_over:
+            if not flight.offers:
                 continue
             if flight.quiet_until > before:
                 flight.looked_at = flight.quiet_until
@@ -353,43 +356,53 @@ class Swarm:
 
     def _came(self, member: Member, piece: PieceIndex, now: float, said: PeerId) -> Flight:
         flight = member.fetching[piece]
+        measured_bytes = 0
         if said != flight.sender:
             flight.is_measured = False
         elif self._measures and self._layout is not None:
             is_last = piece == self._last
             flight.got_bytes += self._layout.size(piece) if is_last else self._content_size
             is_enough = not flight.was_measured or flight.got_bytes >= _ENOUGH * self._content_size
-            if flight.is_measured and is_enough and len(flight.offers) == 1:
-                self._learn(flight, flight.got_bytes, now)
+            if flight.is_measured and is_enough:
+                measured_bytes = flight.got_bytes
         if flight.parent is None:
             self.cdn_gave += 1
-        self._land(member, piece, now)
-        self._gain(member, piece)
+        self._land(flight, piece, now, measured_bytes)
+        self._gain(member, 1 << piece)
         return flight
 
-    def _land(self, member: Member, piece: PieceIndex, now: float) -> Flight:
-        flight = member.fetching.pop(piece)
-        member.in_flight &= ~(1 << piece)
-        del flight.offers[piece]
-        if flight.offers:
-            flight.quiet_until = now + self._pace_s
-            return flight
-        member.late -= flight.is_late
-        member.down.end(now)
-        if flight.parent is None:
-            self.cdn_uploads -= 1
-        else:
-            flight.parent.up.end(now)
-            self._place(flight.parent)
-        return flight
-
-    def _gain(self, member: Member, piece: PieceIndex) -> None:
-        member.has |= 1 << piece
+    def _gain(self, member: Member, bit: int) -> None:
+        member.has |= bit
         member.count += 1
         self.gathered += 1
         if self.all_pieces == member.has:
             self.growing -= 1
             self.gathered -= member.count
+
+    def _land(self, flight: Flight, piece: PieceIndex, now: float, measured_bytes: int) -> None:
+        """A piece is in flight no more; at the end of its run see how fast it was, if measured.
+
+        What follows from that is done before the piece is forgotten, which counts as a copy yet.
+        """
+        child, offers = flight.child, flight.offers
+        if len(offers) > 1:
+            flight.quiet_until = now + self._pace_s
+        else:
+            got_s = child.down.end(now) - flight.down_mark
+            if (parent := flight.parent) is None:
+                self._count_cdn_uploads(-1)
+            else:
+                sent_s = parent.up.end(now) - flight.up_mark
+                if measured_bytes:
+                    self._learn(flight, parent, measured_bytes, sent_s, got_s, now)
+                self._place(parent)
+            child.late -= flight.is_late
+        del offers[piece], child.fetching[piece]
+        child.in_flight &= ~(1 << piece)
+
+    def _count_cdn_uploads(self, more: int) -> None:
+        self.cdn_uploads += more
+        self.cdn_is_free = self.cdn_uploads < self.slots.cdn_up
 
     def _place(self, member: Member) -> None:
         """Put a member where it belongs among the free uplinks."""
@@ -415,26 +428,29 @@ class Swarm:
         self._place(member)
 
     def _learn_late(self, flight: Flight, now: float) -> None:
-        self._learn(flight, flight.got_bytes + _IF_LATE * self._content_size, now)
+        parent = flight.parent
+        if self._measures and self._layout is not None and parent is not None:
+            size = flight.got_bytes + _IF_LATE * self._content_size
+            sent_s = parent.up.shares_s(flight.up_mark, now)
+            got_s = flight.child.down.shares_s(flight.down_mark, now)
+            self._learn(flight, parent, size, sent_s, got_s, now)
 
-    def _learn(self, flight: Flight, size: float, now: float) -> None:
+    def _learn(
+        self, flight: Flight, parent: Member, size: float, sent_s: float, got_s: float, now: float
+    ) -> None:
         """Take in how long so much of a run has taken, and what follows for slots."""
-        parent, layout, speeds = flight.parent, self._layout, self.speeds
-        if not self._measures or layout is None or parent is None:
-            return
-        speeds.learn(flight, parent, size, now)
-        if speeds.is_survey_due:
-            self._survey(layout, now)
+        if self.speeds.learn(flight, parent, size, sent_s, got_s):
+            self._survey(now)
         else:
             self._repace(parent, now)
 
-    def _survey(self, layout: PieceLayout, now: float) -> None:
+    def _survey(self, now: float) -> None:
         members = self.by_peer.values()
         if self.speeds.survey(members):
             for member in members:
                 self._repace(member, now)
         self.speeds.fit_down_slots(members, self._most_down_slots)
-        self._patience_s = self.speeds.patience_s(layout.content_size)
+        self._patience_s = self.speeds.patience_s(self._content_size)
 
     def _repace(self, member: Member, now: float) -> None:
         """Let a member send as much as its uplink was seen to carry."""
@@ -468,7 +484,7 @@ class Swarm:
     def _set_late(self, flight: Flight, now: float) -> None:
         flight.is_late = True
         flight.child.late += 1
-        if flight.child.digest_form is DigestForm.SHA256:
+        if flight.child.digest_form is _SHA256:
             # The others would not leave the parent that they were told of first.
             for piece in flight.offers:
                 flight.child.in_flight &= ~(1 << piece)

@@ -38,9 +38,11 @@ if TYPE_CHECKING:
         SettlePiece,
         Update,
     )
-    from .piece import PieceLayout
 
 _OVER: Final = Refused(Code.PEER_WAIT, "the download is over")
+_RUNNING: Final = PullStatus.RUNNING  # a member of an enumeration is found more slowly
+_START: Final = PullStatus.START
+_DELIVERED: Final = (PullResult.SEMI_SUCCESS, PullResult.SUCCESS)
 _VERIFY_S: Final = 3.0
 """How often pieces of one task are read again because somebody says that they are bad."""
 
@@ -55,7 +57,6 @@ class Task:
         self.cdn = CdnCopy(task, wanted, config)
         self._policy = make_policy(config, rng)
         self.swarm = self._policy.swarm
-        self._layout: PieceLayout | None = None
         self.active_at = 0.0
         self._verified_at = -inf
         self.failed_at: float | None = None
@@ -174,7 +175,7 @@ class Task:
     ) -> None:
         """Take in what a pull reports, then answer it now or hold it."""
         member.seen_at, member.wanted = now, asked.wanted
-        if asked.piece is not None and asked.status is PullStatus.RUNNING:
+        if asked.piece is not None and asked.status is _RUNNING:
             self._settle(member, asked, now, out)
         if member.is_over:
             out.append(Answer(exchange, _OVER))
@@ -182,7 +183,7 @@ class Task:
         if member.exchange is not None:
             out.append(Answer(member.exchange, self.answers.idle(member)))
         member.exchange = exchange
-        if asked.status is PullStatus.START and member.fetching:
+        if asked.status is _START and member.fetching:
             self._work.touch(member)
         self._work.serve(member, now)
         self._work.flush(now, out)
@@ -355,7 +356,8 @@ class Task:
             freed = swarm.delivered(member, piece, now, parent)
             if freed is not None:
                 freed.accusers = 0
-            swarm.requeue(member)
+            if member.exchange is not None:
+                swarm.requeue(member)
             self._work.uplink_freed(freed, now)
         else:
             swarm.holds(member, piece)
@@ -404,7 +406,7 @@ class Task:
         if piece is None or piece not in member.fetching or self._misfit(piece, asked.piece_size):
             return
         flight = member.fetching[piece]
-        if asked.result in (PullResult.SEMI_SUCCESS, PullResult.SUCCESS):
+        if asked.result in _DELIVERED:
             self.swarm.arrived(member, piece, now, asked.parent)
             if flight.parent is not None:
                 flight.parent.accusers = 0
@@ -424,9 +426,10 @@ class Task:
         if piece_size != cut:
             text = f"a piece of {piece_size} bytes: the pieces of this task have {cut}"
             return Refused(Code.BAD_PARAMETER, text)
-        layout = self._layout
-        if layout is not None and piece >= layout.count:
-            return Refused(Code.BAD_PARAMETER, f"piece {piece}: this task has {layout.count}")
+        everything = self.swarm.all_pieces
+        if everything is not None and not everything >> piece & 1:
+            text = f"piece {piece}: this task has {everything.bit_length()}"
+            return Refused(Code.BAD_PARAMETER, text)
         return None
 
     def _drop(self, member: Member, now: float, out: list[SupernodeEffect]) -> None:
@@ -448,7 +451,7 @@ class Task:
         self._work.uplink_freed(None, now)
 
     def _know_length(self) -> None:
-        layout = self._layout = self.cdn.layout
+        layout = self.cdn.layout
         if layout is not None:
             self.swarm.know_all(layout)
             for member in self.swarm.by_peer.values():

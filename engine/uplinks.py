@@ -30,7 +30,7 @@ class Uplinks:
         """Put a member on another rank; -1: it has no free uplink."""
         bit = 1 << index
         if before >= 0:
-            left = self._ranks[before] = self._ranks[before] & ~bit
+            left = self._ranks[before] = self._ranks[before] ^ bit
             if not left:
                 self._used &= ~(1 << before)
         else:
@@ -39,7 +39,7 @@ class Uplinks:
             self._ranks[after] |= bit
             self._used |= 1 << after
         else:
-            self.free &= ~bit
+            self.free ^= bit
 
     def best(self, among: int, rng: Random) -> int:
         """Return one of those members of a set of free ones that would send fastest."""

@@ -7,6 +7,8 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
+from trio.lowlevel import start_thread_soon
+
 from .disk import mark_used, when_used
 from .store import PieceStore, StoreError, StoreLocked, delete_store
 
@@ -83,7 +85,7 @@ class Copy:
         self._close_if_unused()
 
     def let_go(self) -> None:
-        """Close it as soon as nobody uses it."""
+        """Close it as soon as nobody uses it; one that was deleted in a thread."""
         self._is_let_go = True
         self._close_if_unused()
 
@@ -115,5 +117,14 @@ class Copy:
         return hasher.hexdigest()
 
     def _close_if_unused(self) -> None:
-        if self._is_let_go and not self._users:
+        if not self._is_let_go or self._users:
+            return
+        if self._is_deleted:
+            # With its last descriptor a file's blocks go, which takes tenths of a second a GB.
+            start_thread_soon(self.store.close, _ignore)
+        else:
             self.close()
+
+
+def _ignore(_: object) -> None:
+    """Nobody waits for it."""

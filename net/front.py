@@ -86,7 +86,7 @@ class Front:
         )
         preheats = Preheats(ask, registries, nursery)
         api = RestApi(node, preheats, self._metrics, sources, self._stats, profiles=profiles)
-        self.control = ControlPort(api)
+        self.control = ControlPort(api, self._exchanges)
 
     def performed(self, effect: SupernodeEffect) -> None:
         """Pass an answer on; keep records and counts in step with the engine."""

@@ -112,7 +112,8 @@ async def serve_supernode(
             if node.recorder is not None:
                 await nursery.start(node.recorder.run)
             await nursery.start(node.host.run)
-            await nursery.start(serve_http, node.control.serve, control)
+            serve = partial(serve_http, prompt=node.control.prompt)
+            await nursery.start(serve, node.control.serve, control)
             await nursery.start(serve_http, node.port.serve, download)
             await reader.prepare()
             task_status.started(address)

@@ -67,11 +67,11 @@ def query_values(query: str) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     escaped = "%" in query
-    for pair in query.split("&"):
+    for pair in reversed(query.split("&")):
         name, _, value = pair.partition("=")
         if escaped:
             name, value = unquote(name), unquote(value)
-        found.setdefault(name, value)
+        found[name] = value
     return found
 
 

@@ -32,6 +32,7 @@ CONTENT_TYPE: Final = "application/msgpack"
 VERSION: Final = "1"
 """What registrations and their replies name; another one is not spoken."""
 
+_CONTINUE: Final = Code.PEER_CONTINUE.value
 _MOST: Final = 4096
 """Pieces in one message."""
 _MAX_PIECE: Final = 1 << 24
@@ -172,7 +173,7 @@ def _orders_of(orders: Orders) -> _Orders:
     ]
     every = (*orders.runs, *(one.pieces for one in orders.extended))
     return _Orders(
-        code=Code.PEER_CONTINUE,
+        code=_CONTINUE,
         pace_s=orders.pace_s,
         piece_size=every[0][0].piece_size if every else 0,
         parents=list(parents),

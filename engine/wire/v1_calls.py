@@ -5,6 +5,7 @@ The queries come by the thousand, so they are taken apart by hand.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from ..errors import RemoteProtocolError
@@ -42,7 +43,10 @@ if TYPE_CHECKING:
     from .v1_bodies import Headers
 
 _STATUSES: Final = {str(status.value): status for status in PullStatus}
+_START, _FINISHED = PullStatus.START, PullStatus.FINISHED
 _RESULTS: Final = {str(result.value): result for result in PullResult}
+_RANGE_DIGITS: Final = 40
+"""Characters of the longest range that can be; longer ones are none."""
 _DIGEST: Final = expression(r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}")
 
 
@@ -70,6 +74,11 @@ def decode_request(method: str, target: str, headers: Headers, body: bytes) -> V
 
 def whole_piece(text: str) -> tuple[PieceIndex, int] | None:
     """Return number and wrapped size of the piece that a range ``first-last`` is, if it is one."""
+    return _whole_piece(text) if len(text) <= _RANGE_DIGITS else None
+
+
+@lru_cache(maxsize=4096)  # all peers of a task speak of the same pieces
+def _whole_piece(text: str) -> tuple[PieceIndex, int] | None:
     first_text, _, last_text = text.partition("-")
     first, last = decimal(first_text), decimal(last_text)
     if first is not None and last is not None:
@@ -90,10 +99,10 @@ def _pull(values: Mapping[str, str]) -> PullPieces:
     task = TaskId(_needed(values, "taskId", PULL))
     peer = PeerId(_needed(values, "srcCid", PULL))
     wanted = _wanted(values)
-    if status is PullStatus.START:  # after a migration the rest is about another supernode
+    if status is _START:  # after a migration the rest is about another supernode
         return PullPieces(task, peer, status, PullResult.INVALID, wanted=wanted)
     piece, piece_size = _range(values, "range", PULL)
-    if piece is not None and result is PullResult.INVALID and status is PullStatus.RUNNING:
+    if piece is not None and status is not _FINISHED and result is PullResult.INVALID:
         raise CallError(f"{PULL}: result 502 (invalid) with a range: expected 500, 501 or 503")
     parent = PeerId(_name(values, "dstCid", PULL))
     return PullPieces(task, peer, status, result, parent, piece, piece_size, wanted)
@@ -145,7 +154,10 @@ _QUERIES: Final[Mapping[str, Callable[[Mapping[str, str]], V1Request]]] = {
 
 
 def _name(values: Mapping[str, str], name: str, where: str) -> str:
-    return checked_text(values.get(name, ""), name, where, MAX_NAME, CallError)
+    value = values.get(name, "")
+    if len(value) <= MAX_NAME and value.isprintable():
+        return value
+    return checked_text(value, name, where, MAX_NAME, CallError)
 
 
 def _needed(values: Mapping[str, str], name: str, where: str) -> str:

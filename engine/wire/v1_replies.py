@@ -35,6 +35,8 @@ _EMPTY_TYPE: Final = "text/plain"
 _SHOWN: Final = 120
 _CODES: Final[Mapping[int, Code]] = {code.value: code for code in Code}
 _TAKEN: Final = (Code.SUCCESS, Code.REPORT_OK, Code.LEAVE_OK)
+_CONTINUE: Final = Code.PEER_CONTINUE.value
+_ACKNOWLEDGED: Final = {code: b'{"code":%d}\n' % code.value for code in Code}
 _BLANKS: Final = dict.fromkeys(CONTROLS, " ")
 _HEX: Final = frozenset("0123456789abcdef")
 _SHA256_DIGITS: Final = 64
@@ -51,6 +53,7 @@ def encode_reply(request: V1Request | None, reply: V1Reply) -> tuple[int, str, b
             return 200, JSON_TYPE, b"null\n"
         if isinstance(request, ReportPieceError):
             return 200, _EMPTY_TYPE, b""
+        return 200, JSON_TYPE, _ACKNOWLEDGED[reply.code]
     return 200, JSON_TYPE, go_json(_envelope(request, reply), escapes_html=False) + b"\n"
 
 
@@ -88,14 +91,14 @@ def decode_reply(request: V1Request, status: int, body: bytes) -> V1Reply:
 # --- writing --------------------------------------------------------------------------------------
 
 
-def _envelope(request: V1Request | None, reply: V1Reply) -> dict[str, object]:
+def _envelope(
+    request: V1Request | None, reply: Registered | PiecesOffered | TaskCompleted | Refused
+) -> dict[str, object]:
     match reply:
         case PiecesOffered(offers):
-            return {"code": Code.PEER_CONTINUE.value, "data": [_offer_keys(o) for o in offers]}
+            return {"code": _CONTINUE, "data": [_offer_keys(o) for o in offers]}
         case Refused(code, message):
             return {"code": code.value, "msg": message} if message else {"code": code.value}
-        case Acknowledged(code):
-            return {"code": code.value}
         case TaskCompleted(md5, wrapped_length):
             data = {"fileLength": wrapped_length, "md5": md5}
             return {"code": Code.PEER_FINISH.value, "data": data}

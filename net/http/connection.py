@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
 import trio
 
@@ -21,10 +21,12 @@ from .messages import (
 from .parsing import RequestReader, RequestRejected
 from .sending import FileTooShort, response_head, send_response
 from .streaming import send_streamed, streamed_head
+from .timed import TimedSocket
 from .tls import TlsFailed, accept_tls
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable
 
     from .limits import ServerLimits
     from .messages import Handler, HttpRequest, Response
@@ -38,6 +40,8 @@ _PROGRESS_BYTES: Final = 1 << 10
 _LINGER_S: Final = 1.0
 _LINGER_BYTES: Final = 4 << 20
 _CONNECTED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
+
+Park: TypeAlias = "Callable[[TimedSocket, str, RequestReader], None]"
 
 
 class ClientLeft(ConnectionResetError):
@@ -60,15 +64,29 @@ class ServerContext:
 class Connection:
     """Serves one client; ``run`` never raises for what the client does."""
 
-    def __init__(self, context: ServerContext, sock: Transport, client_host: str) -> None:
+    def __init__(
+        self,
+        context: ServerContext,
+        sock: Transport,
+        client_host: str,
+        reader: RequestReader | None = None,
+    ) -> None:
         self._context = context
         self._handler = context.handler
         self._limits = context.limits
         self._sock = sock
         self._client_host = client_host
-        self._reader = self._new_reader()
+        self._reader = reader or self._new_reader()
         self._scope = trio.CancelScope()
         self._is_awaited = self._has_hung_up = self._is_tls = False
+        self._request: HttpRequest | None = None
+        self._rest = b""
+        self._park: Park | None = None
+        self._is_idle = False
+
+    def resume(self, request: HttpRequest | None, rest: bytes, park: Park) -> None:
+        """Begin with a request that was read, or the rest of an answer; ``park`` when idle."""
+        self._request, self._rest, self._park = request, rest, park
 
     async def run(self) -> None:
         """Serve until the client leaves, is too slow or too much, or asks to close."""
@@ -88,10 +106,22 @@ class Connection:
             _log.exception("connection of %s failed", self._client_host)
         finally:
             self._context.watch.discard(self._sock.fd)
-            self._sock.close()
-            self._context.slots.release()
+            if not self._parks():
+                self._sock.close()
+                self._context.slots.release()
+
+    def _parks(self) -> bool:
+        """Do without this task, where that was agreed."""
+        if not self._is_idle or self._park is None or not isinstance(self._sock, TimedSocket):
+            return False
+        self._park(self._sock, self._client_host, self._reader)
+        return True
 
     async def _serve(self) -> None:
+        if self._rest:
+            await self._say(self._rest)
+            if not self._reader.keep_alive:
+                return
         try:
             while (request := await self._next_request()) is not None:
                 response = await self._respond(request)
@@ -114,9 +144,14 @@ class Connection:
 
     async def _next_request(self) -> HttpRequest | None:
         """Return the next request, or ``None`` when the client has no more."""
-        reader = self._reader
+        reader, request, self._request = self._reader, self._request, None
+        if request is not None:
+            return request
         if (request := reader.next_request()) is None and reader.is_empty:
-            self._context.idle.add(self._scope)
+            if self._park is not None:
+                self._is_idle = True
+                return None
+            self._context.idle.add(self._scope, trio.current_time())
             try:
                 data = await self._sock.receive(_RECEIVE_BYTES)
             finally:

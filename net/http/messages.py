@@ -97,6 +97,11 @@ class HttpResponse:
             [part.count if isinstance(part, FileSlice) else len(part) for part in self.parts]
         )
 
+    @property
+    def content(self) -> bytes:
+        """The body, where no part is a file's."""
+        return b"".join([part for part in self.parts if not isinstance(part, FileSlice)])
+
 
 class BodyStream(Protocol):
     """A response's body as it comes, to be iterated once."""
@@ -148,6 +153,24 @@ class SwitchToTls:
 
 Response: TypeAlias = HttpResponse | StreamedResponse | TakeOver | SwitchToTls
 Handler: TypeAlias = Callable[[HttpRequest], Awaitable[Response]]
+
+
+class Pending(Protocol):
+    """An answer that is still to come."""
+
+    def withdraw(self) -> None:
+        """Take in that nobody waits for it any more."""
+        ...
+
+
+PromptHandler: TypeAlias = Callable[
+    [HttpRequest, Callable[[HttpResponse], None]], HttpResponse | Pending | None
+]
+"""Answers a request without waiting for anything: now, or later by a call, unless withdrawn.
+
+``None``: this request is for the ``Handler``.  Answers are bytes alone, without ``on_closed`` and
+``pace``.
+"""
 
 
 def text_response(status: int, text: str) -> HttpResponse:

@@ -114,6 +114,10 @@ class RequestReader:
                 return request
         return self._read_any()
 
+    def next_plain(self) -> HttpRequest | None:
+        """Return the next request if it is here and a plain one, as nearly all are."""
+        return self._read_plain() if self._buffer and self._parser is None else None
+
     def next_data(self) -> bytes | None:
         """Return some of a streamed body, nothing at its end, or ``None`` while none is here.
 

@@ -40,7 +40,11 @@ def response_head(response: HttpResponse, *, keep_alive: bool) -> bytes:
 
     Raises ``ValueError`` for a header that would break the message or is not the handler's.
     """
-    lines = [_start(response.status, response.content_type), date_line()]
+    start = _start(response.status, response.content_type)
+    if keep_alive and not response.headers and response.status not in BODILESS:
+        length = response.content_length
+        return f"{start}\r\n{date_line()}\r\nContent-Length: {length}\r\n\r\n".encode("latin-1")
+    lines = [start, date_line()]
     if response.status not in BODILESS:
         lines.append(f"Content-Length: {response.content_length}")
     elif response.content_length:

@@ -12,16 +12,17 @@ import trio
 
 from .connection import Connection, ServerContext
 from .limits import DEFAULT_LIMITS
+from .parked import Parking
 from .timed import TimedSocket
 from .watch import DisconnectWatch, IdleConnections
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Never
 
     from .limits import ServerLimits
-    from .messages import Handler
+    from .messages import Handler, PromptHandler
 
 _log = logging.getLogger(__name__)
 _BACKLOG: Final = 4096
@@ -52,6 +53,7 @@ async def serve_http(
     tls: ssl.SSLContext | None = None,
     stream_bodies: bool = False,
     slots: trio.Semaphore | None = None,
+    prompt: PromptHandler | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> Never:
     """Answer requests with ``handler`` until cancelled; then close listeners and connections.
@@ -61,20 +63,31 @@ async def serve_http(
     exception with 500 and a line in the log.  With ``tls`` that is what clients have to speak.
     With ``stream_bodies`` a request that has a body comes as a ``StreamedRequest``, and the limit
     on bodies' sizes does not hold.  ``slots`` are the connections that are free, for whoever wants
-    to look at them.
+    to look at them.  ``prompt`` is asked first if a request is plain and here as a whole, and
+    there is neither TLS nor streaming: what it answers needs no task.
     """
     watch = DisconnectWatch()
     idle = IdleConnections(limits.idle_timeout_s)
     slots = slots or trio.Semaphore(limits.connections)
     context = ServerContext(handler, limits, slots, watch, idle, tls, stream_bodies)
+    parking: Parking | None = None
     try:
         async with trio.open_nursery() as nursery:
+
+            def start(connection: Connection) -> None:
+                nursery.start_soon(connection.run)
+
             nursery.start_soon(watch.run)
             nursery.start_soon(idle.run)
+            if prompt is not None and tls is None and not stream_bodies:
+                parking = Parking(context, prompt, start)
+                nursery.start_soon(parking.run)
             for listener in listeners:
-                nursery.start_soon(_accept_all, listener, context, nursery)
+                nursery.start_soon(_accept_all, listener, context, start, parking)
             task_status.started()
     finally:
+        if parking is not None:
+            parking.close()
         watch.close()
         for listener in listeners:
             listener.socket.close()
@@ -82,7 +95,10 @@ async def serve_http(
 
 
 async def _accept_all(
-    listener: trio.SocketListener, context: ServerContext, nursery: trio.Nursery
+    listener: trio.SocketListener,
+    context: ServerContext,
+    start: Callable[[Connection], None],
+    parking: Parking | None,
 ) -> None:
     while True:
         await trio.lowlevel.wait_readable(listener.socket)
@@ -103,4 +119,8 @@ async def _accept_all(
         sock = socket.socket(
             accepted.family, accepted.type, accepted.proto, fileno=accepted.detach()
         )
-        nursery.start_soon(Connection(context, TimedSocket(sock), address[0]).run)
+        timed = TimedSocket(sock)
+        if parking is not None:
+            parking.park(timed, address[0])
+        else:
+            start(Connection(context, timed, address[0]))

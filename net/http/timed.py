@@ -49,6 +49,17 @@ class TimedSocket:
             except BlockingIOError:
                 continue
 
+    def receive_now(self, size: int) -> bytes:
+        """Return what is here, as ``receive``; ``BlockingIOError``: nothing."""
+        return self._sock.recv(size)
+
+    def send_now(self, data: bytes) -> int:
+        """Send what the kernel takes at once, and return how much that is."""
+        try:
+            return self._sock.send(data)
+        except BlockingIOError:
+            return 0
+
     async def receive_into(self, buffer: memoryview, timeout_s: float) -> int:
         """Fill ``buffer`` and return how much is filled; 0 at the end of the stream.
 

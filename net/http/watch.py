@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import select
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
@@ -52,27 +52,35 @@ class DisconnectWatch:
         self._epoll.close()
 
 
+class Idle(Protocol):
+    """What ends a connection that is idle."""
+
+    def cancel(self) -> None:
+        """End it."""
+        ...
+
+
 class IdleConnections:
     """Connections between requests, the one idle for longest first."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._since: dict[trio.CancelScope, float] = {}
+        self._since: dict[Idle, float] = {}
 
-    def add(self, scope: trio.CancelScope) -> None:
-        """Cancel ``scope`` if it stays here for too long."""
-        self._since[scope] = trio.current_time()
+    def add(self, connection: Idle, now_s: float) -> None:
+        """Cancel ``connection`` if it stays here for too long from ``now_s`` on."""
+        self._since[connection] = now_s
 
-    def discard(self, scope: trio.CancelScope) -> None:
-        """Leave ``scope`` alone: its connection is at work again."""
-        self._since.pop(scope, None)
+    def discard(self, connection: Idle) -> None:
+        """Leave ``connection`` alone: it is at work again."""
+        self._since.pop(connection, None)
 
     def evict_one(self) -> None:
         """Close the connection that is idle for longest, if any is."""
         if self._since:
-            scope = next(iter(self._since))
-            del self._since[scope]
-            scope.cancel()
+            connection = next(iter(self._since))
+            del self._since[connection]
+            connection.cancel()
 
     async def run(self) -> Never:
         """Close connections as their time comes, until cancelled."""

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ...engine.events import OriginEvent, SupernodeEvent
     from ...engine.ids import PeerId, TaskId
     from ...engine.messages import ReportMetrics
-    from ..http import HttpRequest, HttpResponse
 
 _CALL_S: Final = (0.1, 0.2, 0.4, 1.0, 3.0, 8.0, 20.0, 60.0, 120.0)
 _SIZE_BYTES: Final = tuple(100.0 * 10**step for step in range(8))
@@ -101,12 +100,14 @@ class CallStats:
         self.request_bytes = Histogram(_SIZE_BYTES)
         self.response_bytes = Histogram(_SIZE_BYTES)
 
-    def observe(self, request: HttpRequest, response: HttpResponse, duration_s: float) -> None:
+    def observe(
+        self, status: int, request_bytes: int, response_bytes: int, duration_s: float
+    ) -> None:
         """Count one call that was answered."""
-        self.statuses[response.status] = self.statuses.get(response.status, 0) + 1
+        self.statuses[status] = self.statuses.get(status, 0) + 1
         self.duration_s.observe(duration_s)
-        self.request_bytes.observe(request.head_bytes + len(request.body))
-        self.response_bytes.observe(response.content_length)
+        self.request_bytes.observe(request_bytes)
+        self.response_bytes.observe(response_bytes)
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from .replies import empty_reply, json_reply, text_reply
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..http import HttpRequest, HttpResponse
+    from ..http import HttpRequest, HttpResponse, Pending
     from .metrics import CallStats
 
 _NAME: Final = re.compile(r"\{(\w+)\}")
@@ -42,12 +42,18 @@ class Call(NamedTuple):
 Handler: TypeAlias = Callable[[Call], Awaitable["HttpResponse"]]
 
 
+class Prompt(NamedTuple):
+    """A handler that never waits: it returns an answer, or gives it to a callable later."""
+
+    answer: Callable[[Call, Callable[[HttpResponse], None]], HttpResponse | Pending]
+
+
 class Route(NamedTuple):
     """One method of one path, which may have ``{names}``; the prefix is its category's."""
 
     method: str
     path: str
-    handler: Handler
+    handler: Handler | Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,7 @@ class Endpoint:
     """All methods of one path; ``stats`` count under the path as it is written in the route."""
 
     stats: CallStats
-    methods: dict[str, Handler] = field(default_factory=dict[str, Handler])
+    methods: dict[str, Handler | Prompt] = field(default_factory=dict[str, "Handler | Prompt"])
 
 
 class Router:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..http import HttpResponse
 from .exposition import CONTENT_TYPE, machine, runtime
 from .replies import JSON_TYPE, json_reply, text_reply, to_json
-from .routes import Route
+from .routes import Prompt, Route
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ class SystemCalls:
         }
         self._version = to_json(about).decode()
         self.routes = (
-            Route("GET", "/_ping", self._ping),
+            Route("GET", "/_ping", Prompt(_ping)),
             Route("GET", "/version", self._tell_version),
             Route("GET", "/metrics", self._metrics),
         )
@@ -40,9 +40,6 @@ class SystemCalls:
             Route("POST", "/peer/heartbeat", self._heartbeat),
         )
         self.own = (Route("GET", "/damselfly/stats", self._tell_stats),)
-
-    async def _ping(self, _: Call) -> HttpResponse:
-        return text_reply("OK")
 
     async def _tell_version(self, _: Call) -> HttpResponse:
         return text_reply(self._version)
@@ -58,3 +55,7 @@ class SystemCalls:
 
     async def _heartbeat(self, _: Call) -> HttpResponse:
         return json_reply({"seedTaskIDs": None})
+
+
+def _ping(_call: Call, _answer: object) -> HttpResponse:
+    return text_reply("OK")

@@ -21,7 +21,7 @@ def seen(rate: float, *, times: int = 2) -> Member:
     """Return a member whose uplink was seen to carry ``rate``."""
     made = member()
     for _ in range(times):
-        made.up.learn(rate, is_blamed=True)
+        made.up.learn(rate)
     made.serves = True
     return made
 
@@ -37,9 +37,9 @@ def fly(parent: Member, child: Member, now: float) -> Flight:
 
 def land(of: Speeds, flight: Flight, now: float) -> None:
     assert flight.parent is not None
-    of.learn(flight, flight.parent, 100, now)
-    flight.parent.up.end(now)
-    flight.child.down.end(now)
+    sent_s = flight.parent.up.end(now) - flight.up_mark
+    got_s = flight.child.down.end(now) - flight.down_mark
+    of.learn(flight, flight.parent, 100, sent_s, got_s)
 
 
 def test_alone_on_its_uplink_a_piece_has_all_of_it() -> None:
@@ -96,10 +96,10 @@ def test_a_slow_parent_is_not_its_childs_fault() -> None:
 
 def test_estimates_rise_fast_and_fall_slowly() -> None:
     meter = Meter()
-    meter.learn(100.0, is_blamed=True)
-    meter.learn(200.0, is_blamed=False)
+    meter.learn(100.0)
+    meter.learn(200.0, 0.0)
     assert meter.rate_bytes_per_s == 150.0
-    meter.learn(50.0, is_blamed=True)
+    meter.learn(50.0)
     assert meter.rate_bytes_per_s == 125.0
     meter.forget()
     assert (meter.rate_bytes_per_s, meter.samples) == (0.0, 0)
@@ -181,7 +181,7 @@ def test_a_difference_that_is_no_larger_than_the_doubt_is_none(
 ) -> None:
     of, odd = speeds(), seen(rates[0], times=1)
     for rate in rates[1:]:
-        odd.up.learn(rate, is_blamed=True)
+        odd.up.learn(rate)
     members = [seen(20.0, times=4) for _ in range(4)]
     of.survey([*members, odd])
     assert of.is_mixed is mixed
@@ -190,6 +190,6 @@ def test_a_difference_that_is_no_larger_than_the_doubt_is_none(
 
 def test_no_estimate_more_than_doubles_at_a_time() -> None:
     meter = Meter()
-    meter.learn(10.0, is_blamed=True)
-    meter.learn(1000.0, is_blamed=True)
+    meter.learn(10.0)
+    meter.learn(1000.0)
     assert meter.rate_bytes_per_s == 15.0

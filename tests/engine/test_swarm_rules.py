@@ -194,7 +194,7 @@ def test_a_piece_is_not_late_if_no_other_parent_would_help(alone: str) -> None:
     town = Town().knows_what_is_usual()
     if alone == "the child is slow":
         for _ in range(2):
-            town.members["d"].down.learn(USUAL / 50, is_blamed=True)
+            town.members["d"].down.learn(USUAL / 50)
     piece = town.start("d", town.parents[7])
     if alone == "nobody else has it":
         for parent in town.parents[:7]:

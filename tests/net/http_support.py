@@ -6,6 +6,7 @@ import socket
 import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Self, TypeAlias
 
 import trio
@@ -14,6 +15,7 @@ from damselfly.net.http import (
     Handler,
     HttpRequest,
     HttpResponse,
+    PromptHandler,
     ServerLimits,
     open_listeners,
     serve_http,
@@ -34,12 +36,16 @@ def port_of(listener: trio.SocketListener) -> int:
 
 @asynccontextmanager
 async def serving(
-    handler: Handler = echo, limits: ServerLimits | None = None
+    handler: Handler = echo,
+    limits: ServerLimits | None = None,
+    *,
+    prompt: PromptHandler | None = None,
 ) -> AsyncGenerator[int]:
     """Serve on a free port of loopback, which is the value."""
     async with trio.open_nursery() as nursery:
         listeners = await open_listeners("127.0.0.1", 0)
-        await nursery.start(serve_http, handler, listeners, limits or ServerLimits())
+        serve = partial(serve_http, prompt=prompt)
+        await nursery.start(serve, handler, listeners, limits or ServerLimits())
         yield port_of(listeners[0])
         nursery.cancel_scope.cancel()
 
