@@ -34,7 +34,6 @@ def recount(swarm: Swarm) -> None:
         for piece in each(member.holds) if member.serves else ():
             holders[piece] |= 1 << member.index
     assert cdn_uploads == swarm.cdn_uploads
-    assert swarm.cdn_is_free == (cdn_uploads < swarm.slots.cdn_up)
     assert holders == swarm.holders
     for piece, held in enumerate(holders):
         assert swarm.picker.copies(PieceIndex(piece)) == copies[piece] + held.bit_count()

@@ -59,8 +59,6 @@ class Swarm:
         self.cdn_holds = 0
         self.cdn_uploads = 0
         self.cdn_gave = 0  # pieces that came of it, however often each
-        self.cdn_is_free = slots.cdn_up > 0
-        """The supernode may upload one more piece of this task."""
         self.md5_known = 0
         self.all_pieces: int | None = None  # None while the number of pieces is unknown
         self.holders: list[int] = []  # piece -> members that hold it and serve
@@ -168,7 +166,7 @@ class Swarm:
         if self.rules.late:
             self._flights.append(flight)
         if parent is None:
-            self._count_cdn_uploads(1)
+            self.cdn_uploads += 1
         else:
             self._place(parent)
         return flight
@@ -287,10 +285,20 @@ class Swarm:
         member.most_down_slots = min(member.down.active + runs, self._most_down_slots)
 
     @property
+    def cdn_is_free(self) -> bool:
+        """Tell whether the supernode may upload one more piece of this task."""
+        return self.cdn_uploads < self.slots.cdn_up
+
+    @property
     def cdn_has_given_enough(self) -> bool:
-        """Tell whether the supernode should leave second copies to peers from here on."""
-        if not self.rules.thrift or self._layout is None:
+        """Tell whether the supernode should leave second copies to peers.
+
+        While it reads the file itself they would be in the way of first ones.
+        """
+        if not self.rules.thrift:
             return False
+        if self._layout is None or self.cdn_holds != self.all_pieces:
+            return True
         count = self._layout.count
         spare = max(_SPARE_COPIES * count, _SPARE_PIECES)
         return self.cdn_gave + self.cdn_uploads >= count + spare
@@ -390,7 +398,7 @@ class Swarm:
         else:
             got_s = child.down.end(now) - flight.down_mark
             if (parent := flight.parent) is None:
-                self._count_cdn_uploads(-1)
+                self.cdn_uploads -= 1
             else:
                 sent_s = parent.up.end(now) - flight.up_mark
                 if measured_bytes:
@@ -399,10 +407,6 @@ class Swarm:
             child.late -= flight.is_late
         del offers[piece], child.fetching[piece]
         child.in_flight &= ~(1 << piece)
-
-    def _count_cdn_uploads(self, more: int) -> None:
-        self.cdn_uploads += more
-        self.cdn_is_free = self.cdn_uploads < self.slots.cdn_up
 
     def _place(self, member: Member) -> None:
         """Put a member where it belongs among the free uplinks."""

@@ -124,7 +124,7 @@ class Scenario:
     up_slots: int = 2
     down_slots: int = 2
     supernode_slots: int | None = None
-    """``None``: enough to fill its uplink with transfers at full peer speed."""
+    """Pieces of one file that a supernode uploads at once; ``None``: as in production."""
     policy: str = "damselfly"
     """Who decides what moves next; ``engine.policies`` has the names."""
     supernode_config: SupernodeConfig = _AS_IN_PRODUCTION
@@ -268,8 +268,7 @@ class Scenario:
         """Pieces of one file that a supernode uploads at once."""
         if self.supernode_slots is not None:
             return self.supernode_slots
-        full_speed = sum(self.downs) / self.peers / self.down_slots
-        return max(self.down_slots, round(self.supernode_bytes_per_s / full_speed))
+        return _AS_IN_PRODUCTION.cdn_up_slots
 
     @property
     def most_slots(self) -> Slots:

@@ -248,7 +248,7 @@ KNOBS: Final = (
         "N",
         parse_count,
         "",
-        "pieces the supernode uploads at once (default: as its rate allows)",
+        "pieces of a file the supernode uploads at once (default: 20)",
         ("supernode_slots",),
     ),
     Knob(

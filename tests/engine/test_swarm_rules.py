@@ -322,6 +322,15 @@ def test_a_supernode_gives_half_a_file_of_second_copies(
     assert found.parent is None
 
 
+def test_a_supernode_gives_no_second_copy_while_it_reads_the_file() -> None:
+    town = Town(parents=1)
+    town.swarm.cdn_holds = town.swarm.cdn_holds & ~1
+    town.wait("d")
+    assert town.scheduler.taker_from(None) is None
+    town.swarm.cdn_got(PieceIndex(0))
+    assert town.scheduler.taker_from(None) is not None
+
+
 def test_what_came_of_the_supernode_is_counted_and_first_copies_are_always_given() -> None:
     town = Town(parents=0)
     for name in CHILDREN:

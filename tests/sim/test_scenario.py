@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from damselfly.engine.config import SupernodeConfig
 from damselfly.engine.errors import ConfigError
 from damselfly.engine.piece import PieceSizePolicy
 from damselfly.sim import bounds
@@ -108,9 +109,9 @@ def test_the_file_is_cut_by_size_or_by_policy() -> None:
     assert Scenario(piece_size=PieceSizePolicy.ADAPTIVE).layout.piece_size == 1 << 20
 
 
-def test_the_supernode_has_as_many_slots_as_fill_its_uplink() -> None:
-    assert Scenario().cdn_slots == 20
-    assert Scenario(supernode_bytes_per_s=1e6).cdn_slots == 2
+def test_the_supernode_has_as_many_slots_as_in_production() -> None:
+    assert Scenario().cdn_slots == SupernodeConfig().cdn_up_slots
+    assert Scenario(supernode_bytes_per_s=1e6).cdn_slots == SupernodeConfig().cdn_up_slots
     assert Scenario(supernode_slots=7).cdn_slots == 7
 
 
