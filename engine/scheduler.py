@@ -99,7 +99,8 @@ class Scheduler:
         if not (urgent := self._urgent(member, wanted)):
             return [*islice(self._order.each(wanted), most)]
         soon = islice(map(PieceIndex, each(urgent)), most)
-        return [*soon, *islice(self._order.each(wanted & ~urgent), most - urgent.bit_count())]
+        rest = max(0, most - urgent.bit_count())
+        return [*soon, *islice(self._order.each(wanted & ~urgent), rest)]
 
     def last_resort(self, member: Member) -> Assignment | None:
         """Find a piece for a member that has long had nothing to do, from the supernode.

@@ -309,6 +309,12 @@ def _talk(sketch: _Sketch, dice: _Dice) -> None:
     sketch.knobs["v1_peers"] = dice.choice((0.0, 0.0, 1.0, 1.0, dice.uniform(0.0, 1.0)))
 
 
+def _sharing(sketch: _Sketch, dice: _Dice) -> None:
+    """Who gets how much of a link."""
+    if sketch.knobs["network"] is NetworkModel.MAX_MIN:
+        sketch.knobs["unfairness"] = dice.often(0.0, dice.uniform(0.1, 0.8))
+
+
 _GROUPS: Final[Sequence[Callable[[_Sketch, _Dice], None]]] = (
     _shape,
     _links,
@@ -322,4 +328,5 @@ _GROUPS: Final[Sequence[Callable[[_Sketch, _Dice], None]]] = (
     _files,
     _policy,
     _talk,
+    _sharing,
 )

@@ -130,6 +130,15 @@ def test_a_piece_held_only_by_the_shunned_comes_from_the_supernode() -> None:
     assert town.work_for(B) == (0, None)
 
 
+@pytest.mark.parametrize(("most", "run"), [(1, [0]), (2, [0, 1]), (9, [*range(9)])])
+def test_a_run_for_who_reads_in_order_begins_there(most: int, run: list[int]) -> None:
+    town = Town("#" * 12, a="#" * 12, c="." * 12)
+    town.members[C].wanted = PieceIndex(0)
+    found = [*town.scheduler.continue_run(town.members[C], town.members[A], most)]
+    assert len(found) == most
+    assert found[:8] == run[:8]
+
+
 def test_who_reads_in_order_gets_its_next_piece_and_then_the_rarest() -> None:
     town = Town("######", a="######", b="#####.", c="#.....")
     town.members[C].wanted = PieceIndex(2)

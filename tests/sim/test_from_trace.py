@@ -82,12 +82,13 @@ def test_arrivals_speeds_and_departures_come_back(
     report, found = rebuilt_of(scenario, tmp_path, monkeypatch)
     again: Scenario = found.scenario
     assert (again.peers, again.file_bytes, again.layout) == (24, 40_000_000, scenario.layout)
-    assert (again.up_slots, again.supernode_slots, again.policy) == (2, 7, "damselfly")
+    assert (again.up_slots, again.supernode_slots, again.policy) == (2, 20, "damselfly")
     assert again.arrivals_s == pytest.approx(scenario.arrivals_s, abs=1e-5)
     assert again.latency_s == pytest.approx(0.002, abs=1e-5)
     assert again.linger_s == pytest.approx(0.3, abs=0.1)
     assert again.origin_bytes_per_s == pytest.approx(5e7, rel=0.05)
-    assert again.supernode_bytes_per_s == pytest.approx(1e8, rel=0.25)
+    # What nobody asked of it cannot be seen.
+    assert 5e7 < again.supernode_bytes_per_s < 1.25e8
     # Of a run one hears now and then, not at each piece.
     assert again.ups == pytest.approx(scenario.ups, rel=tolerance)
     # All uplinks together do not fill the downlinks, which therefore look slower than they are.
