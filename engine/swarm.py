@@ -192,7 +192,9 @@ class Swarm:
     def look_at(self, flight: Flight, now: float) -> None:
         """See how fast a run is of which a piece came just now, if enough has come meanwhile."""
         parent, is_enough = flight.parent, flight.got_bytes >= _ENOUGH * self._content_size
-        if parent is None or not flight.offers or not flight.is_measured or not is_enough:
+        if not flight.got_bytes or not is_enough:  # none where nothing is measured
+            return
+        if parent is None or not flight.offers or not flight.is_measured:
             return
         up_mark, down_mark = parent.up.mark(now), flight.child.down.mark(now)
         sent_s, got_s = up_mark - flight.up_mark, down_mark - flight.down_mark

@@ -341,3 +341,23 @@ def test_what_came_of_the_supernode_is_counted_and_first_copies_are_always_given
     found = town.scheduler.taker_from(None)
     assert found is not None
     assert found.piece >= PIECES // 2
+
+
+def test_a_run_in_a_file_of_unknown_length_is_not_measured_on_the_way() -> None:
+    swarm = Swarm(Slots(up=2, down=2, cdn_up=20), Rules())
+    parent, child = [
+        Member(-1, PeerId(name), name, 1, "/", "sn", DigestForm.SHA256, 0.0) for name in "pc"
+    ]
+    for member in (parent, child):
+        swarm.add(member)
+    for number in range(2):
+        swarm.cdn_got(PieceIndex(number))
+        swarm.holds(parent, PieceIndex(number))
+    flight = swarm.start(child, parent, parent.peer, 0.0)
+    for number in range(2):
+        offer = PieceOffer(PieceIndex(number), parent.peer, "p", 1, "/", 1005)
+        swarm.bring(flight, PieceIndex(number), offer, 0.0)
+    swarm.delivered(child, PieceIndex(0), 1.0, parent.peer)
+    swarm.look_at(flight, 1.0)
+    assert parent.up.samples == 0
+    swarm.check()
