@@ -178,7 +178,7 @@ SUPERNODE_KEYS: Final = Keys(
             " supernode reads origins and keeps copies; source: peers read them", "cdn_pattern"),
         Key("base.pieceSizePolicy", "engine.piece_size_policy", parse_policy, "adaptive",
             "dragonfly: 4 MB and more, as 1.0.6 cuts files; adaptive: smaller pieces of small"
-            " files"),
+            " files, and for many hosts"),
         Key("base.policy", "engine.policy", parse_scheduling, "damselfly", "who decides what moves"
             f" next: {', '.join(POLICY_NAMES)}", "policy"),
         Key("base.peerUpLimit", "engine.up_slots", parse_count, "2", "pieces that a peer uploads at"

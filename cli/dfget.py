@@ -12,6 +12,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+from .compiled import kept_code
 from .quick import deferred_modules, no_collections
 
 with no_collections(), deferred_modules():
@@ -113,7 +114,7 @@ def _serve_forked(arguments: Sequence[str]) -> int:
 
 
 def _fetch(flags: FetchFlags) -> ExitStatus:
-    with no_collections(), deferred_modules():
+    with no_collections(), deferred_modules(), kept_code():
         from .config_file import dfget_choice
         from .logs import LogConfig
         from .settings import batch_requests, fetch_request

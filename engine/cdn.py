@@ -142,8 +142,8 @@ class CdnCopy:
         """The read under way."""
         return self._fetch
 
-    def open(self, fetch: FetchId) -> ReadOrigin | ProbeOrigin:
-        """Begin, or resume behind the last piece."""
+    def open(self, fetch: FetchId, *, few_hosts: bool) -> ReadOrigin | ProbeOrigin:
+        """Begin, or resume behind the last piece; ``few_hosts`` are known to be served."""
         if self.phase is CdnPhase.BACKING_OFF:
             self._move(CdnTrigger.RETRIED)
         self._fetch, self.retry_at, self._full = fetch, None, None
@@ -173,6 +173,7 @@ class CdnCopy:
             insecure=wanted.insecure,
             root_cas=wanted.root_cas,
             md5=wanted.md5,
+            few_hosts=few_hosts,
         )
 
     def recheck(self, fetch: FetchId, wanted: Register) -> CheckOrigin:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .cdn import CdnPhase
-from .effects import CancelFetch, DeleteCopy
+from .effects import CancelFetch, DeleteCopy, ExpectMany
 from .events import CopyDeleted, DiskSurveyed, Freshness
+from .fleet import Fleet
 from .gc import DiskCollector
 from .ids import FetchId
 
@@ -36,15 +37,27 @@ class Copies:
         self._reads: dict[FetchId, Task] = {}
         self._checks: dict[FetchId, Task] = {}
         self._disk = DiskCollector(config)
+        self._fleet = Fleet()
         self._next_fetch = 1
 
     # --- origins ---
 
-    def open(self, task: Task, out: list[SupernodeEffect]) -> None:
+    def open(self, task: Task, now: float, out: list[SupernodeEffect]) -> None:
         """Begin or resume the read of a task."""
         fetch = self._new_fetch()
         self._reads[fetch] = task
-        out.append(task.cdn.open(fetch))
+        out.append(task.cdn.open(fetch, few_hosts=self._fleet.is_small(now)))
+
+    def wanted_by(self, host: str, now: float, out: list[SupernodeEffect]) -> None:
+        """A host asks for a task: the more hosts there are, the smaller are pieces."""
+        was_small = self._fleet.is_small(now)
+        self._fleet.saw(host, now)
+        if was_small and not self._fleet.is_small(now):
+            out += [
+                ExpectMany(fetch)
+                for fetch, task in self._reads.items()
+                if task.cdn.phase is CdnPhase.OPENING
+            ]
 
     def origin(self, event: OriginEvent, now: float, out: list[SupernodeEffect]) -> Sequence[Task]:
         """Take in what a read brought."""

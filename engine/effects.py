@@ -20,7 +20,8 @@ class ReadOrigin(Struct, frozen=True):
     """Read bytes ``first_byte`` to ``last_byte`` (``None``: the end) of ``url``, cut into pieces.
 
     ``first_byte`` is the start of a piece.  ``piece_size`` is a wrapped size, or the policy that
-    finds one once the length is known.  A ``validator`` makes the read conditional: if the
+    finds one once the length is known, for ``few_hosts`` unless ``ExpectMany`` has followed.  A
+    ``validator`` makes the read conditional: if the
     origin's content has another one, the read fails as CHANGED.  ``headers`` are ``k:v`` lines,
     ``root_cas`` PEM certificates in base64 that this read trusts beside the usual ones.  ``md5``
     is that of the content, if whoever wants it said so: then no origin needs to be asked whether
@@ -42,6 +43,7 @@ class ReadOrigin(Struct, frozen=True):
     root_cas: tuple[str, ...] = ()
     plain: bool = False
     md5: str = ""
+    few_hosts: bool = False
 
 
 class CancelFetch(Struct, frozen=True):
@@ -159,6 +161,15 @@ class Answer(Struct, frozen=True, gc=False):
     reply: Reply
 
 
+class ExpectMany(Struct, frozen=True):
+    """More than a few hosts will want what ``read`` brings: matters as long as it has no head.
+
+    No event comes back.
+    """
+
+    read: FetchId
+
+
 class ProbeOrigin(Struct, frozen=True):
     """Ask an origin for its first byte, to learn its length and whether it honours ranges.
 
@@ -255,6 +266,7 @@ class Ban(Struct, frozen=True):
 SupernodeEffect: TypeAlias = (
     Answer
     | ReadOrigin
+    | ExpectMany
     | ProbeOrigin
     | CheckOrigin
     | CancelFetch

@@ -41,18 +41,23 @@ class PieceSizePolicy(Enum):
     ADAPTIVE = "adaptive"
     DRAGONFLY = "dragonfly"
 
-    def piece_size(self, length: int) -> int:
+    def piece_size(self, length: int, *, few_hosts: bool = False) -> int:
         """Return the wrapped piece size for a file of ``length`` bytes (-1: unknown).
 
         Dragonfly's formula is protocol 5.3.  The adaptive one keeps to 1 MiB while that makes at
-        most 512 pieces, since small pieces bring a swarm nearest to its bound (performance 2.2).
+        most 512 pieces, since small pieces bring a swarm nearest to its bound (performance 2.2);
+        but a swarm of ``few_hosts`` has little to gain from more than 48 pieces, of up to 4 MiB,
+        and every piece costs its hosts CPU time.
         """
         if self is PieceSizePolicy.DRAGONFLY:
             extra = max(0, length // (100 * MIB) - 2) if length > 200 * MIB else 0
             return min(4 * MIB + extra * MIB, MAX_PIECE_SIZE)
         if length < 0:
             return 4 * MIB
-        return min(max(1, -(-length // (512 * MIB))) * MIB, MAX_PIECE_SIZE)
+        least = -(-length // (512 * MIB))
+        if few_hosts:
+            least = max(least, min(length // (48 * MIB), 4))
+        return min(max(1, least) * MIB, MAX_PIECE_SIZE)
 
 
 @dataclass(frozen=True, slots=True)

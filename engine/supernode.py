@@ -236,6 +236,7 @@ class SupernodeEngine:
     # --- registration ---
 
     def _register(self, exchange: ExchangeId, wanted: Register, out: list[SupernodeEffect]) -> None:
+        self._copies.wanted_by(wanted.ip, self._now, out)
         task = self._task_for(wanted, out)
         if is_other_content(task.wanted, wanted):
             out.append(Answer(exchange, conflict(task)))
@@ -269,7 +270,7 @@ class SupernodeEngine:
 
     def _begin(self, wanted: Register, out: list[SupernodeEffect]) -> Task:
         task = self._tasks[wanted.task] = Task(wanted.task, wanted, self._config, self._rng)
-        self._copies.open(task, out)
+        self._copies.open(task, self._now, out)
         self._next_sweep = min(self._next_sweep, self._now + _SWEEP_S)
         if self._gc_at == -inf:
             self._gc_at = self._now + self._config.gc_initial_delay_s
@@ -456,7 +457,7 @@ class SupernodeEngine:
         self._next_sweep = inf
         for task in list(self._tasks.values()):
             if task.cdn.retry_at is not None and task.cdn.retry_at <= self._now:
-                self._copies.open(task, out)
+                self._copies.open(task, self._now, out)
             task.sweep(self._now, out)
             if task.cdn.retry_at is not None:
                 self._next_sweep = min(self._next_sweep, task.cdn.retry_at)

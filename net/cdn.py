@@ -86,8 +86,16 @@ class CdnStores:
 
     # --- filling ---
 
-    async def read(self, effect: ReadOrigin, post: Callable[[OriginEvent], None]) -> None:
-        """Perform a read: what is on disk from there, the rest from the origin."""
+    async def read(
+        self,
+        effect: ReadOrigin,
+        post: Callable[[OriginEvent], None],
+        few_hosts: Callable[[], bool] = bool,
+    ) -> None:
+        """Perform a read: what is on disk from there, the rest from the origin.
+
+        ``few_hosts`` is as in ``OriginReader.read``.
+        """
         try:
             copy = await self._open(effect.task)
         except (OSError, StoreError) as error:
@@ -106,17 +114,19 @@ class CdnStores:
                     return
                 if not copy.is_whole:
                     fill.precede(whole_prefix(copy))
-            await self._fill(effect, fill)
+            await self._fill(fill, few_hosts)
             if fill.is_void:
-                await self._fill(effect, fill)
+                await self._fill(fill, few_hosts)
         finally:
             fill.copy.release()
 
-    async def _fill(self, effect: ReadOrigin, fill: Fill) -> None:
+    async def _fill(self, fill: Fill, few_hosts: Callable[[], bool]) -> None:
         pace = pace_of(self._all_reads, bucket(self._bandwidth.link_bytes_per_s))
         ready = partial(fill.give_cached, self._is_intact)
         read = fill.shortened()
-        await self._reader.read(read, fill, fill.take, self._count, pace=pace, ready=ready)
+        await self._reader.read(
+            read, fill, fill.take, self._count, pace=pace, ready=ready, few_hosts=few_hosts
+        )
         if fill.ended is not None:
             fill.finish(await self._whole_md5(fill.copy, fill.ended.length))
 

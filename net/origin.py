@@ -62,6 +62,7 @@ class _Flow(NamedTuple):
     pace: Pace | None
     ready: Callable[[], Awaitable[None]] | None
     writers: trio.CapacityLimiter
+    few_hosts: Callable[[], bool]
 
 
 class OriginReader:
@@ -99,15 +100,17 @@ class OriginReader:
         *,
         pace: Pace | None = None,
         ready: Callable[[], Awaitable[None]] | None = None,
+        few_hosts: Callable[[], bool] = bool,
     ) -> None:
         """Do what ``effect`` says and post its events; a cancelled read posts nothing more.
 
         ``count`` is told of body bytes as they come; ``pace`` too, and returns when more may come.
-        ``ready`` is awaited between head and body; it may raise ``OriginError``.
+        ``ready`` is awaited between head and body; it may raise ``OriginError``.  When the head has
+        come, ``few_hosts`` tells for whom the file is to be cut.
         """
         trail = [shown_url(effect.url)]
         try:
-            flow = _Flow(count or _ignore, pace, ready, self._writers)
+            flow = _Flow(count or _ignore, pace, ready, self._writers, few_hosts)
             await self._read(effect, sink, post, flow, trail)
         except OriginError as error:
             post(_failed(effect, error, trail))
@@ -175,7 +178,7 @@ class OriginReader:
             head = judge(effect, query, response.status_code, response.headers)
             size = effect.piece_size
             if isinstance(size, PieceSizePolicy):
-                size = size.piece_size(head.length)
+                size = size.piece_size(head.length, few_hosts=flow.few_hosts())
             layout = PieceLayout(head.length, size, effect.plain)
             pieces = _PieceCutter(effect, layout, sink, post, flow.writers)
             post(OriginOpened(effect.fetch, head.length, size, head.ranged, head.validator))

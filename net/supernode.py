@@ -20,6 +20,7 @@ from ..engine.effects import (
     CancelFetch,
     CheckOrigin,
     DeleteCopy,
+    ExpectMany,
     ForgetPeer,
     ForgetTask,
     HashCopy,
@@ -143,6 +144,7 @@ class _Supernode:
     ) -> None:
         self._nursery, self._reader = nursery, reader
         self._asked: dict[FetchId, trio.CancelScope] = {}
+        self._for_many: set[FetchId] = set()
         seed = int.from_bytes(os.urandom(8), "big")
         engine = SupernodeEngine(config, Random(seed))
         self.recorder: Recorder | None = None
@@ -175,7 +177,12 @@ class _Supernode:
         self._front.performed(effect)
         match effect:
             case ReadOrigin():
-                self._ask_origin(effect.fetch, partial(self.cdn.read, effect, self._read_said))
+                few_hosts = partial(self._has_few_hosts, effect)
+                work = partial(self.cdn.read, effect, self._read_said, few_hosts)
+                self._ask_origin(effect.fetch, work)
+            case ExpectMany(read):
+                if read in self._asked:
+                    self._for_many.add(read)
             case ProbeOrigin():
                 self._ask_origin(effect.fetch, partial(self._reader.probe, effect, self.host.post))
             case CheckOrigin():
@@ -215,8 +222,12 @@ class _Supernode:
                 self._read_said(OriginFailed(fetch, OriginFailure.BAD_ANSWER, repr(error)))
             finally:
                 del self._asked[fetch]
+                self._for_many.discard(fetch)
 
         self._nursery.start_soon(run)
+
+    def _has_few_hosts(self, effect: ReadOrigin) -> bool:
+        return effect.few_hosts and effect.fetch not in self._for_many
 
     async def _check(self, effect: CheckOrigin) -> None:
         self.host.post(OriginChecked(effect.fetch, await self._reader.check(effect)))

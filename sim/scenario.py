@@ -9,6 +9,7 @@ from math import fsum
 
 from ..engine.config import SupernodeConfig
 from ..engine.errors import ConfigError
+from ..engine.fleet import FEW_HOSTS
 from ..engine.piece import MAX_PIECE_SIZE, WRAP_BYTES, PieceLayout, PieceSizePolicy
 from ..engine.policies import most_slots
 from ..engine.rules import Slots, check_policy
@@ -218,7 +219,9 @@ class Scenario:
         """How each file is cut."""
         if isinstance(self.piece_size, int):
             return PieceLayout(self.file_bytes, self.piece_size)
-        return PieceLayout(self.file_bytes, self.piece_size.piece_size(self.file_bytes))
+        few_hosts = self.peers <= FEW_HOSTS
+        size = self.piece_size.piece_size(self.file_bytes, few_hosts=few_hosts)
+        return PieceLayout(self.file_bytes, size)
 
     @cached_property
     def peer_classes(self) -> tuple[PeerClass, ...]:

@@ -10,6 +10,7 @@ from ..engine.effects import (
     CancelFetch,
     CheckOrigin,
     DeleteCopy,
+    ExpectMany,
     ForgetPeer,
     ForgetTask,
     HashCopy,
@@ -123,6 +124,8 @@ class Supernode:
                 self._later(self._survey(lists_copies=lists_copies))
             case ProbeOrigin():
                 raise AssertionError("this supernode reads the origin itself")
+            case ExpectMany():
+                pass  # The scenario's files are cut for its peers.
             case ForgetTask() | ForgetPeer() | Ban():
                 pass  # They only tell the driver what the engine has done.
             case _:

@@ -97,3 +97,19 @@ def test_dragonflys_piece_sizes(length: int, mebibytes: int):
 )
 def test_adaptive_piece_sizes(length: int, mebibytes: int):
     assert PieceSizePolicy.ADAPTIVE.piece_size(length) == mebibytes * MIB
+
+
+@pytest.mark.parametrize(
+    ("length", "mebibytes"),
+    [
+        (UNKNOWN_LENGTH, 4),
+        (0, 1),
+        (96 * MIB - 1, 1),
+        (96 * MIB, 2),
+        (200 * MIB, 4),
+        (512 * MIB, 4),
+        (3072 * MIB, 6),
+    ],
+)
+def test_adaptive_piece_sizes_for_few_hosts(length: int, mebibytes: int):
+    assert PieceSizePolicy.ADAPTIVE.piece_size(length, few_hosts=True) == mebibytes * MIB

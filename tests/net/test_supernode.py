@@ -58,6 +58,37 @@ async def test_sizes_at_the_edges(tmp_path: Path, size: int) -> None:
     assert (tmp_path / "a.out").read_bytes() == DATA[:size]
 
 
+@pytest.mark.parametrize(("hosts", "piece_size"), [(2, 4 << 20), (17, 1 << 20)])
+async def test_many_hosts_get_smaller_pieces(tmp_path: Path, hosts: int, piece_size: int) -> None:
+    may_answer, found = trio.Event(), list[int]()
+
+    async def origin(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some(65536)
+            await may_answer.wait()
+            await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 209715200\r\n\r\n")
+            await trio.sleep_forever()
+
+    async def register(number: int) -> None:
+        wanted = registration(url, f"peer-{number}", ip=f"10.0.0.{number}")
+        found.append((await call("POST", "/peer/registry", wanted)).json["data"]["pieceSize"])
+
+    with trio.fail_after(20):
+        async with calling(tmp_path / "sn") as call, trio.open_nursery() as origins:
+            listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+            origins.start_soon(trio.serve_listeners, origin, listeners)
+            url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}/f"
+            async with trio.open_nursery() as peers:
+                for number in range(hosts):
+                    peers.start_soon(register, number)
+                looks = 1
+                while (await stats_of(call.node))["requests"] < hosts + looks:
+                    looks += 1
+                may_answer.set()
+            origins.cancel_scope.cancel()
+    assert found == [piece_size] * hosts
+
+
 async def test_an_origin_that_does_not_tell_the_length(tmp_path: Path) -> None:
     with OriginServer() as origin:
         origin.put("/f", DATA, chunked=True)

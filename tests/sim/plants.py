@@ -157,8 +157,8 @@ def origin_read_twice(patch: pytest.MonkeyPatch) -> None:
     """The supernode begins its read of the origin twice."""
     opened = copies.Copies.open
 
-    def twice(self: Any, of: Any, out: list[Any]) -> None:
-        opened(self, of, out)
+    def twice(self: Any, of: Any, now: float, out: list[Any]) -> None:
+        opened(self, of, now, out)
         out.append(structs.replace(out[-1], fetch=self._new_fetch()))
 
     patch.setattr(copies.Copies, "open", twice)
