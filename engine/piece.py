@@ -46,7 +46,7 @@ class PieceSizePolicy(Enum):
 
         Dragonfly's formula is protocol 5.3.  The adaptive one keeps to 1 MiB while that makes at
         most 512 pieces, since small pieces bring a swarm nearest to its bound (performance 2.2);
-        but a swarm of ``few_hosts`` has little to gain from more than 48 pieces, of up to 4 MiB,
+        but a swarm of ``few_hosts`` has little to gain from more than 64 pieces, of up to 4 MiB,
         and every piece costs its hosts CPU time.
         """
         if self is PieceSizePolicy.DRAGONFLY:
@@ -56,7 +56,7 @@ class PieceSizePolicy(Enum):
             return 4 * MIB
         least = -(-length // (512 * MIB))
         if few_hosts:
-            least = max(least, min(length // (48 * MIB), 4))
+            least = max(least, min(length // (64 * MIB), 4))
         return min(max(1, least) * MIB, MAX_PIECE_SIZE)
 
 

@@ -104,9 +104,9 @@ def test_adaptive_piece_sizes(length: int, mebibytes: int):
     [
         (UNKNOWN_LENGTH, 4),
         (0, 1),
-        (96 * MIB - 1, 1),
-        (96 * MIB, 2),
-        (200 * MIB, 4),
+        (128 * MIB - 1, 1),
+        (128 * MIB, 2),
+        (200 * MIB, 3),
         (512 * MIB, 4),
         (3072 * MIB, 6),
     ],

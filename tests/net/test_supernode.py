@@ -58,7 +58,7 @@ async def test_sizes_at_the_edges(tmp_path: Path, size: int) -> None:
     assert (tmp_path / "a.out").read_bytes() == DATA[:size]
 
 
-@pytest.mark.parametrize(("hosts", "piece_size"), [(2, 4 << 20), (17, 1 << 20)])
+@pytest.mark.parametrize(("hosts", "piece_size"), [(2, 3 << 20), (17, 1 << 20)])
 async def test_many_hosts_get_smaller_pieces(tmp_path: Path, hosts: int, piece_size: int) -> None:
     may_answer, found = trio.Event(), list[int]()
 

@@ -78,7 +78,7 @@ def test_a_file_that_nobody_can_bring_is_refused(knobs: dict[str, Any]) -> None:
         ("arrivals_s", (0.0, -1.0, 0.0), "arrivals_s is -1.0"),
         ("crashes", (Crash(3, 1.0),), "crashes.peer is 3: expected 0 to 2"),
         ("corruptions", (Corruption(-1),), "corruptions.peer is -1"),
-        ("corruptions", (Corruption(0, 400),), "corruptions.piece is 400: expected 0 to 63"),
+        ("corruptions", (Corruption(0, 400),), "corruptions.piece is 400: expected 0 to 95"),
         ("supernode_crashes", (SupernodeCrash(0.0, 1),), "supernode_crashes.supernode is 1"),
         ("supernodes", -1, "supernodes is -1"),
         ("files", 0, "files is 0"),
@@ -107,7 +107,7 @@ def test_the_file_is_cut_by_size_or_by_policy() -> None:
     assert Scenario(piece_size=2 << 20).layout.piece_size == 2 << 20
     assert Scenario(piece_size=PieceSizePolicy.DRAGONFLY).layout.piece_size == 4 << 20
     assert Scenario(piece_size=PieceSizePolicy.ADAPTIVE).layout.piece_size == 1 << 20
-    assert Scenario(peers=16, piece_size=PieceSizePolicy.ADAPTIVE).layout.piece_size == 3 << 20
+    assert Scenario(peers=16, piece_size=PieceSizePolicy.ADAPTIVE).layout.piece_size == 2 << 20
 
 
 def test_the_supernode_has_as_many_slots_as_in_production() -> None:
