@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import marshal
 import os
-import re
 import sys
 from contextlib import contextmanager, suppress
+from re import MULTILINE
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
+
+from ..engine.expressions import expression
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -23,7 +25,7 @@ _Source: TypeAlias = tuple[str, str, str]
 """Text, the name of its file, and the mode: what ``compile`` is given."""
 _FOLDER: Final = os.path.join(os.path.dirname(__file__), "__pycache__")
 _HEADER: Final = f"damselfly 1, {sys.version}"
-_SALT: Final = re.compile(r"^ +-?[0-9]+,$", re.MULTILINE)
+_SALT: Final = expression(r"^ +-?[0-9]+,$", MULTILINE)
 """What attrs mixes into the hashes of a class: another number in each run, and any will do."""
 _BROKEN: Final = (OSError, EOFError, ValueError, TypeError)
 
@@ -46,7 +48,7 @@ def kept_code(folder: str = _FOLDER) -> Generator[None]:
 class _Kept:
     def __init__(self, path: str) -> None:
         self._path = path
-        self._before = _read(path) if sys.pycache_prefix is None else {}
+        self._before = _read(path)
         self._used: dict[_Source, CodeType] = {}
 
     def compile(self, text: str, file_name: str, mode: str) -> CodeType:

@@ -12,7 +12,6 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .compiled import kept_code
 from .quick import deferred_modules, no_collections
 
 with no_collections(), deferred_modules():
@@ -114,6 +113,8 @@ def _serve_forked(arguments: Sequence[str]) -> int:
 
 
 def _fetch(flags: FetchFlags) -> ExitStatus:
+    from .compiled import kept_code
+
     with no_collections(), deferred_modules(), kept_code():
         from .config_file import dfget_choice
         from .logs import LogConfig

@@ -19,13 +19,12 @@ if TYPE_CHECKING:
 class ReadOrigin(Struct, frozen=True):
     """Read bytes ``first_byte`` to ``last_byte`` (``None``: the end) of ``url``, cut into pieces.
 
-    ``first_byte`` is the start of a piece.  ``piece_size`` is a wrapped size, or the policy that
-    finds one once the length is known, for ``few_hosts`` unless ``ExpectMany`` has followed.  A
-    ``validator`` makes the read conditional: if the
-    origin's content has another one, the read fails as CHANGED.  ``headers`` are ``k:v`` lines,
-    ``root_cas`` PEM certificates in base64 that this read trusts beside the usual ones.  ``md5``
-    is that of the content, if whoever wants it said so: then no origin needs to be asked whether
-    a copy is still right.
+    ``first_byte`` is the start of a piece. ``piece_size`` is a wrapped size, or the policy that
+    finds one once the length is known, for ``few_hosts`` unless ``ExpectMany`` has followed. A
+    ``validator`` makes the read conditional: if the origin's content has another one, the read
+    fails as CHANGED. ``headers`` are ``k:v`` lines, ``root_cas`` PEM certificates in base64 that
+    this read trusts beside the usual ones. ``md5`` is that of the content, if whoever wants it
+    said so: then no origin needs to be asked whether a copy is still right.
     Comes back as ``OriginOpened``, an ``OriginPieceStored`` each piece, then ``OriginEnded``; or
     ``OriginFailed`` at any point.
     """

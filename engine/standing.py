@@ -8,10 +8,15 @@ from .events import OriginFailure
 from .messages import Code, Refused
 
 if TYPE_CHECKING:
+    from .events import OriginFailed
     from .messages import Register, Reply
     from .task import Task
 
 _DENIED: Final = (401, 403, 407)
+_TRANSIENT_FAIL_S: Final = 10.0
+"""How long a failure that may pass keeps the origin from being asked again."""
+_OTHERWISE_S: Final = 1.0
+"""The same if the next registration shows another right to read, or other trust."""
 
 
 def is_other_content(known: Register, wanted: Register) -> bool:
@@ -29,18 +34,16 @@ def conflict(task: Task) -> Refused:
     return Refused(Code.TASK_CONFLICT, text)
 
 
-def asks_otherwise(task: Task, wanted: Register) -> bool:
-    """Tell whether what failed may work in the way of another registration."""
-    known, failure = task.wanted, task.cdn.failure
-    assert failure is not None
-    if failure.failure is OriginFailure.STATUS and failure.status not in _DENIED:
+def may_ask_again(task: Task, wanted: Register, now: float, fail_access_s: float) -> bool:
+    """Tell whether a task has failed, and its origin may be asked again for this registration."""
+    if task.failed_at is None:
         return False
-    return (known.raw_url, known.headers, known.insecure, known.root_cas) != (
-        wanted.raw_url,
-        wanted.headers,
-        wanted.insecure,
-        wanted.root_cas,
-    )
+    failure = task.cdn.failure
+    assert failure is not None
+    pause_s = fail_access_s if failure.failure is OriginFailure.STATUS else _TRANSIENT_FAIL_S
+    if _asks_otherwise(task, failure, wanted):
+        pause_s = _OTHERWISE_S
+    return now - task.failed_at >= min(pause_s, fail_access_s)
 
 
 def cannot_join(task: Task, wanted: Register) -> Reply:
@@ -52,3 +55,16 @@ def cannot_join(task: Task, wanted: Register) -> Reply:
     # Another supernode may have room; with an origin that fails none is better off.
     code = Code.SYSTEM_ERROR if failure.failure.is_ours else Code.URL_UNREACHABLE
     return Refused(code, failure.reason)
+
+
+def _asks_otherwise(task: Task, failure: OriginFailed, wanted: Register) -> bool:
+    """Tell whether what failed may work in the way of another registration."""
+    known = task.wanted
+    if failure.failure is OriginFailure.STATUS and failure.status not in _DENIED:
+        return False
+    return (known.raw_url, known.headers, known.insecure, known.root_cas) != (
+        wanted.raw_url,
+        wanted.headers,
+        wanted.insecure,
+        wanted.root_cas,
+    )

@@ -25,7 +25,6 @@ from .events import (
     OriginChecked,
     OriginEnded,
     OriginFailed,
-    OriginFailure,
     OriginOpened,
     OriginPieceStored,
     PieceHashed,
@@ -51,7 +50,7 @@ from .messages import (
     Update,
     WarmTask,
 )
-from .standing import asks_otherwise, cannot_join, conflict, is_other_content
+from .standing import cannot_join, conflict, is_other_content, may_ask_again
 from .task import Task
 from .views import census_of, in_flight_in, view_of
 
@@ -66,10 +65,6 @@ if TYPE_CHECKING:
     from .views import Census, InFlight, TaskView
 
 _SWEEP_S: Final = 1.0
-_TRANSIENT_FAIL_S: Final = 10.0
-"""How long a failure that may pass keeps the origin from being asked again."""
-_OTHERWISE_S: Final = 1.0
-"""The same if the next registration shows another right to read, or other trust."""
 
 
 class _Hold(Struct, frozen=True):
@@ -260,7 +255,8 @@ class SupernodeEngine:
 
     def _task_for(self, wanted: Register, out: list[SupernodeEffect]) -> Task:
         task = self._tasks.get(wanted.task)
-        if task is not None and task.failed_at is not None and self._may_ask_again(task, wanted):
+        pause_s = self._config.fail_access_s
+        if task is not None and may_ask_again(task, wanted, self._now, pause_s):
             self._forget(task, out)
             task = None
         if task is None:
@@ -292,15 +288,6 @@ class SupernodeEngine:
             out.append(
                 Answer(exchange, cannot_join(task, wanted) if failed else task.answers.completion())
             )
-
-    def _may_ask_again(self, task: Task, wanted: Register) -> bool:
-        assert task.failed_at is not None
-        assert task.cdn.failure is not None
-        lasting = task.cdn.failure.failure is OriginFailure.STATUS
-        pause = self._config.fail_access_s if lasting else _TRANSIENT_FAIL_S
-        if asks_otherwise(task, wanted):
-            pause = _OTHERWISE_S
-        return self._now - task.failed_at >= min(pause, self._config.fail_access_s)
 
     # --- members ---
 

@@ -98,7 +98,7 @@ class OriginClients:
         import httpcore
         import httpx
 
-        # With its 64 KiB a time, httpcore and h11 take twice as long for a body.
+        # With its 64 KiB a time, httpcore and h11 take half as long again for a body.
         http11 = httpcore.AsyncHTTP11Connection
         http11.READ_NUM_BYTES = _READ_BYTES  # pyright: ignore[reportAttributeAccessIssue]
         insecure, root_cas = trust
