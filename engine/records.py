@@ -172,7 +172,9 @@ def _compared(record: str, owner: type) -> str:
 
 def _written(source: str, known: dict[str, Any] | None = None) -> Callable[..., Any]:
     made: dict[str, Any] = {}
-    exec(source, known or {}, made)
+    # Not the text itself: with that, CPython takes Ctrl-C inside for one that nobody caught, and a
+    # program run by ``-m`` dies of the signal whatever status it ends with.
+    exec(compile(source, "<record>", "exec"), known or {}, made)
     return made.popitem()[1]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
+import subprocess
+import sys
 from dataclasses import FrozenInstanceError, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -14,6 +16,7 @@ from damselfly.engine import records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 T = TypeVar("T")
 
@@ -184,3 +187,17 @@ def test_a_default_that_would_be_shared_is_refused() -> None:
         @records.dataclass(slots=True)
         class _Shared:
             a: list[int] = []  # noqa: RUF012  # pyright: ignore
+
+
+def test_ctrl_c_while_a_method_is_written_is_the_programs_to_handle(tmp_path: Path) -> None:
+    program = """
+import sys
+from damselfly.engine import records
+try:
+    records._written("raise KeyboardInterrupt")
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+    (tmp_path / "program.py").write_text(program)
+    done = subprocess.run([sys.executable, "-m", "program"], cwd=tmp_path, check=False)
+    assert done.returncode == 130
