@@ -11,6 +11,8 @@ PEERS ?= 5
 SIZE ?= 256MB
 URL ?=
 NAMES ?=
+# Processes that share the tests.
+WORKERS ?= 2
 
 .PHONY: demo test lint types cover bench format clean
 
@@ -29,8 +31,7 @@ types: .venv/dev
 # Coverage of the engine is a gate: what has no branch untested has no surprise.
 cover: .venv/dev
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage combine -q
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=
 	$(BIN)/coverage report --skip-covered --include='engine/*' --fail-under=95
 	$(BIN)/coverage report --format=total
 

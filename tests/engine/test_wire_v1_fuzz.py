@@ -53,6 +53,10 @@ ports = st.one_of(st.just(0), st.integers(15000, 65000))
 urls = texts.map(lambda text: f"http://{text}")
 paths = texts.map(lambda text: f"/{text}")
 reported = st.sampled_from([PullResult.FAILED, PullResult.SUCCESS, PullResult.SEMI_SUCCESS])
+# No port behind them: what is decoded has none.
+nodes = st.one_of(
+    st.from_regex(r"[A-Za-z0-9.-]{0,20}", fullmatch=True), st.ip_addresses(v=6).map(str)
+)
 moving = st.sampled_from([PullStatus.RUNNING, PullStatus.FINISHED])
 
 
@@ -68,7 +72,7 @@ def registrations(draw: st.DrawFn) -> Register:
         port=draw(ports),
         path=draw(paths),
         version=draw(texts),
-        node_host=draw(st.from_regex(r"[A-Za-z0-9.:-]{0,20}", fullmatch=True)),
+        node_host=draw(nodes),
         md5=md5,
         identifier="" if md5 else draw(texts),
         call_system=draw(texts),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import marshal
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,7 +34,7 @@ async def test_what_there_is(tmp_path: Path) -> None:
     async with calling(tmp_path, profiles=True) as call:
         listed = await call.get(f"{ROOT}/")
         assert {"method": "GET", "path": "/profile"} in listed["api"]
-        assert "pytest" in await text_of(call, f"{ROOT}/cmdline")
+        assert (await text_of(call, f"{ROOT}/cmdline")).split("\0") == sys.orig_argv
         tasks = await text_of(call, f"{ROOT}/goroutine?debug=2")
         assert "Host.run" in tasks
         assert "net/host.py:" in tasks
