@@ -1,8 +1,8 @@
 """A BitTorrent peer by libtorrent, run by the system's Python, which has the bindings.
 
 ``bt_peer.py TORRENT DIR IP PORT [--seed]`` prints ``ready``, reads a line of ``ip:port`` words on
-stdin and connects to those, prints ``done`` when it has the file, goes on until the next line, and
-then prints how many bytes it uploaded.
+stdin and connects to those, prints ``done`` when it has all pieces, goes on until the next line,
+and then, once all is written to its file, prints how many bytes it uploaded.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ _SETTINGS: Final = {
     "enable_natpmp": False,
     "enable_outgoing_utp": False,
     "enable_incoming_utp": False,
+    "alert_mask": lt.alert.category_t.storage_notification,
     "choking_algorithm": 0,
     "unchoke_slots_limit": 64,
     "max_out_request_queue": 1500,
@@ -49,8 +50,16 @@ def main(torrent: str, folder: str, ip: str, port: str, *, is_seed: bool) -> Non
         session.pop_alerts()
     print("done", flush=True)
     sys.stdin.readline()
+    _flush(session, handle)
     print(handle.status().total_payload_upload, flush=True)
     os._exit(0)  # an orderly end announces itself to a tracker that is not there
+
+
+def _flush(session: Any, handle: Any) -> None:
+    """Wait until what was received is in the file: pieces count as had before that."""
+    handle.flush_cache()
+    while not any(isinstance(alert, lt.cache_flushed_alert) for alert in session.pop_alerts()):
+        session.wait_for_alert(1000)
 
 
 if __name__ == "__main__":

@@ -60,8 +60,7 @@ def libtorrent(hosts: Sequence[TestHost], file: Path, folder: Path) -> Run:
             one.say(everybody)
         taken = start.until_spoken(seed, peers)
         seed.expect("done")
-        seed.say("")
-        uploaded = int(seed.heard())
+        uploaded, *_ = [one.ended() for one in (seed, *peers)]
     verify([_folder(folder, host) / file.name for host in hosts], file)
     return replace(taken, server_bytes=uploaded)
 
@@ -116,6 +115,11 @@ class _Talking:
             why = "ended" if readable else f"said nothing for {_PATIENCE_S:g} s"
             raise RuntimeError(f"a BitTorrent peer {why}: {self._process.args}")
         return line.decode().strip()
+
+    def ended(self) -> int:
+        """Let a libtorrent peer end; return the bytes that it uploaded."""
+        self.say("")
+        return int(self.heard())
 
     def interrupt(self) -> None:
         """End it in its own way, with a last word to its tracker."""
