@@ -40,13 +40,15 @@ class Rules:
     """Late pieces are looked for elsewhere."""
     behind: bool = True
     """Among the equally deprived, those with less than the average come first."""
+    leads: bool = True
+    """Where uplinks differ, having more than the average counts as one more run in flight."""
     servers: bool = True
     """The supernode serves first those who pass on what they get."""
     thrift: bool = True
     """The supernode gives no more than half a file beyond the first copies."""
 
 
-NO_RULES: Final = Rules(False, False, False, False, False, False, False)
+NO_RULES: Final = Rules(*[False] * len(fields(Rules)))
 RULES: Final = tuple(field.name for field in fields(Rules))
 
 

@@ -79,11 +79,12 @@ class Runs:
         child, swarm = flight.child, self._swarm
         running = child.down.active - child.late
         most = (child.has | child.in_flight).bit_count() - length * running // _BEHIND
-        for level, waiting in enumerate(swarm.waiting[: 2 * running + 2]):
+        own = 2 * (running + swarm.leads(child))
+        for level, waiting in enumerate(swarm.waiting[: own + 2]):
             for index in turn(waiting & ~both, self._rng):
                 other = swarm.find(index)
                 is_behind = (other.has | other.in_flight).bit_count() <= most
-                if level < 2 * running or is_behind:
+                if level < own or is_behind:
                     yield other
 
     def _most_bytes(self, parent: Member) -> int:

@@ -65,7 +65,7 @@ class Swarm:
         self.servers = 0
         self.queued = 0  # all that wait
         self._most_down_slots = max(slots.down, MOST_DOWN_SLOTS)
-        self.waiting = [0] * 2 * (self._most_down_slots + 1)  # level -> members
+        self.waiting = [0] * 2 * (self._most_down_slots + 2)  # level -> members
         self._vacant: list[int] = []
         self._flights: deque[Flight] = deque()  # in the order in which they began
         self._patience_s = inf
@@ -286,6 +286,12 @@ class Swarm:
         """``member`` says that it would take so many runs more; nobody is given more than most."""
         member.most_down_slots = min(member.down.active + runs, self._most_down_slots)
 
+    def leads(self, member: Member) -> bool:
+        """Tell whether it counts as one more run in flight that a member is not behind."""
+        if not (self.rules.leads and self.speeds.is_mixed):
+            return False
+        return member.count * self.growing >= self.gathered
+
     @property
     def cdn_is_free(self) -> bool:
         """Tell whether the supernode may upload one more piece of this task."""
@@ -359,7 +365,7 @@ class Swarm:
         everything = self.all_pieces
         if everything is not None and not everything & ~(member.has | member.in_flight):
             return -1
-        level = 2 * (running + 1 if member.has else running)
+        level = 2 * (running + (member.has > 0) + self.leads(member))
         if self.rules.behind and member.count * self.growing > self.gathered:
             level += 1
         return level

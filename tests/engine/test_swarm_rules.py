@@ -221,6 +221,21 @@ def test_among_the_equally_deprived_those_behind_come_first(behind: bool) -> Non
     assert (first < second) is behind
 
 
+@pytest.mark.parametrize("leads", [True, False])
+def test_where_uplinks_differ_a_lead_counts_as_a_run_in_flight(leads: bool) -> None:
+    town = Town(Rules(leads=leads)).knows_what_is_usual()
+    town.swarm.speeds.is_mixed = True
+    for name, has in (("d", 9), ("e", 3)):
+        for piece in range(has):
+            town.swarm.holds(town.members[name], PieceIndex(piece))
+    town.start("e", town.parents[7])
+    town.wait("d")
+    town.wait("e")
+    first, second = town.members["e"].level, town.members["d"].level
+    assert (first < second) is leads
+    town.swarm.check()
+
+
 def test_the_supernode_serves_first_those_who_pass_on() -> None:
     town = Town(parents=0)
     town.members["nat"] = town.join("nat", port=0)
