@@ -41,7 +41,7 @@ class Rules:
     behind: bool = True
     """Among the equally deprived, those with less than the average come first."""
     leads: bool = True
-    """Where uplinks differ, having more than the average counts as one more run in flight."""
+    """Where uplinks differ, having no less than the average counts as one more run in flight."""
     servers: bool = True
     """The supernode serves first those who pass on what they get."""
     thrift: bool = True

@@ -8,8 +8,6 @@ one after the other from the same parent.  ``None`` as a parent is the supernode
 
 from __future__ import annotations
 
-from collections import deque
-from math import inf
 from typing import TYPE_CHECKING, Final
 
 from .bits import each
@@ -21,6 +19,7 @@ from .recount import recount
 from .rules import MOST_DOWN_SLOTS, NO_RULES, Rules, Slots
 from .speeds import Speeds
 from .uplinks import SHARED, Uplinks
+from .watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,8 +66,7 @@ class Swarm:
         self._most_down_slots = max(slots.down, MOST_DOWN_SLOTS)
         self.waiting = [0] * 2 * (self._most_down_slots + 2)  # level -> members
         self._vacant: list[int] = []
-        self._flights: deque[Flight] = deque()  # in the order in which they began
-        self._patience_s = inf
+        self._watch = Watch()
         self._layout: PieceLayout | None = None
         self._content_size, self._last = 0, PieceIndex(0)
         self.growing = 0  # members that do not have everything
@@ -164,7 +162,7 @@ class Swarm:
         down_mark = member.down.begin(now)
         flight = Flight(member, parent, sender, up_mark, down_mark, now, now)
         if self.rules.late:
-            self._flights.append(flight)
+            self._watch.add(flight)
         if parent is None:
             self.cdn_uploads += 1
         else:
@@ -265,8 +263,8 @@ class Swarm:
     def requeue(self, member: Member) -> None:
         """Place a member in the queue by how deprived it is; out of it if it does not wait.
 
-        First come those with nothing, then those with least in flight; among equals those who
-        have less than the average.
+        First come those with nothing, then those with least in flight, where who ``leads`` has one
+        run more; among equals those who have less than the average.
         """
         level = self._level(member) if member.exchange is not None else -1
         if level == member.level:
@@ -313,34 +311,19 @@ class Swarm:
 
     def may_be_overdue(self, now: float) -> bool:
         """Tell, at no cost, whether it is worth asking for ``overdue``."""
-        flights = self._flights
-        while flights:
-            if (first := flights[0]).offers:
-                return first.looked_at <= now - self._patience_s
-            flights.popleft()
-        return False
+        return self._watch.may_be_due(now)
 
     def overdue(self, now: float) -> Iterator[Member]:
         """Yield members for whom a piece has become late that others hold, too.
 
         It may be looked for elsewhere from then on, and takes no download slot.
         """
-        flights, before = self._flights, now - self._patience_s
-        for _ in range(len(flights)):
-            flight = flights[0]
-            if flight.offers and flight.looked_at > before:
-                break
-            flights.popleft()
-            if not flight.offers:
-                continue
-            if flight.quiet_until > before:
-                flight.looked_at = flight.quiet_until
-                flights.append(flight)
-            elif self._is_held_up(flight, now):
+        for flight in self._watch.due(now):
+            if self._is_held_up(flight, now):
                 self._set_late(flight, now)
                 yield flight.child
             else:
-                flights.append(flight)
+                self._watch.add(flight)
 
     def pardon(self, now: float) -> None:
         """Give a member whose uplink was hopeless another chance: one at a time, after a while."""
@@ -462,7 +445,7 @@ class Swarm:
             for member in members:
                 self._repace(member, now)
         self.speeds.fit_down_slots(members, self._most_down_slots)
-        self._patience_s = self.speeds.patience_s(self._content_size)
+        self._watch.patience_s = self.speeds.patience_s(self._content_size)
 
     def _repace(self, member: Member, now: float) -> None:
         """Let a member send as much as its uplink was seen to carry."""
