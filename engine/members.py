@@ -35,7 +35,7 @@ class Member:
     """How many pieces it has."""
     holds: int = 0
     in_flight: int = 0
-    """Pieces on their way that are not late."""
+    """Pieces on their way that are not late: copies that count."""
     fetching: dict[PieceIndex, Flight] = field(default_factory=dict["PieceIndex", "Flight"])
     """Pieces on their way, and the run that each belongs to."""
     late: int = 0

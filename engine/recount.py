@@ -23,7 +23,7 @@ def recount(swarm: Swarm) -> None:
     for member in swarm.by_peer.values():
         assert swarm.members[member.index] is member
         _recount_member(member)
-        for piece in member.fetching:
+        for piece in each(member.in_flight):
             copies[piece] += member.serves
         for flight in set(member.fetching.values()):
             if flight.parent is None:

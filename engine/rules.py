@@ -41,7 +41,12 @@ class Rules:
     behind: bool = True
     """Among the equally deprived, those with less than the average come first."""
     leads: bool = True
-    """Where uplinks differ, having no less than the average counts as one more run in flight."""
+    """Where uplinks differ, having no less than the average counts as one more run in flight.
+
+    In files of many pieces having clearly more counts as several.
+    """
+    headroom: bool = True
+    """Where uplinks differ, those that may carry more than was seen of them have more slots."""
     servers: bool = True
     """The supernode serves first those who pass on what they get."""
     thrift: bool = True

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .members import Flight, Member
+    from .rules import Rules
 
 STEPS: Final = 4
 """Steps of speed per factor of two: a link that is ``STEPS`` steps slower has half the rate."""
@@ -38,18 +39,22 @@ _CERTAIN: Final = 2
 _CLEARLY: Final = 1.25
 _HARDLY: Final = 1.03
 _MIXED, _ALIKE = 0.10, 0.05
-_COARSE, _FINE = 1.5, 2.0
-"""So many times the upload slots where uplinks differ; more if there are many pieces."""
-_MANY_PIECES: Final = 100
+_COARSE, _USUAL, _FINE = 1.5, 2.0, 2.5
+"""So many times the upload slots where uplinks differ; more if there are more pieces."""
+_SOME_PIECES, _MANY_PIECES = 100, 150
+_MOST_HEADROOM: Final = 1.5
+_MORE, _LESS = 1.1, 0.8
 _DOWN_PER_UP: Final = 1.5
-_LAPS: Final = 3.0
+_LAPS: Final = 2.0
 """A piece that takes so many times what is usual is late."""
 
 
 class Meter:
     """One direction of one member's link: what crosses it now, and what it was seen to carry."""
 
-    __slots__ = ("_shares_s", "_since", "active", "doubt", "rate_bytes_per_s", "samples")
+    __slots__ = (
+        *("_shares_s", "_since", "active", "doubt", "headroom", "rate_bytes_per_s", "samples"),
+    )
 
     def __init__(self) -> None:
         self.active = 0
@@ -58,6 +63,8 @@ class Meter:
         """0: not seen yet."""
         self.doubt = _AT_FIRST
         """By how much what is seen differs from that, as the logarithm of a factor."""
+        self.headroom = 1.0
+        """It may carry so many times what was seen."""
         self.samples = 0
         self._shares_s = 0.0  # of the time, that a piece which was always there would have had
         self._since = 0.0
@@ -112,7 +119,8 @@ class Meter:
 
     def forget(self) -> None:
         """Learn anew."""
-        self.rate_bytes_per_s, self.samples, self.doubt = 0.0, 0, _AT_FIRST
+        self.rate_bytes_per_s, self.samples = 0.0, 0
+        self.headroom, self.doubt = 1.0, _AT_FIRST
 
 
 class Speeds:
@@ -122,9 +130,8 @@ class Speeds:
     rounding to whole slots leaves.  The fewer ``pieces`` there are, the dearer that is.
     """
 
-    def __init__(self, up_slots: int, down_slots: int, *, grain: bool, hopeless: bool) -> None:
-        self._up_slots, self._least_down_slots = up_slots, down_slots
-        self._grain, self._leaves_out = grain, hopeless
+    def __init__(self, up_slots: int, down_slots: int, rules: Rules) -> None:
+        self._up_slots, self._least_down_slots, self._rules = up_slots, down_slots, rules
         self._samples, self._survey_at = 0, _FEW
         self.pieces = 0
         self.usual_bytes_per_s = 0.0
@@ -149,6 +156,10 @@ class Speeds:
         got_all = got >= _AT_CAPACITY * down.rate_bytes_per_s > 0
         up.learn(sent, 0.0 if got_all else _FALL)
         down.learn(got, 0.0 if sent_all else _FALL)
+        if sent_all and self.is_mixed and self._rules.headroom:
+            # Where both were full, nobody knows which of them held it up.
+            times = _MORE if got_all else _LESS
+            up.headroom = min(max(1.0, up.headroom * times), _MOST_HEADROOM)
         if flight.is_late:
             up.samples += _CERTAIN
         self._samples += 1
@@ -164,7 +175,9 @@ class Speeds:
         before, was_mixed = self.usual_bytes_per_s, self.is_mixed
         usual = rates[len(rates) // 2]
         others = sum(up.differs(usual, _CLEARLY) for up in known)
-        self.is_mixed = self._grain and others > len(rates) * (_ALIKE if was_mixed else _MIXED)
+        self.is_mixed = self._rules.grain and others > len(rates) * (
+            _ALIKE if was_mixed else _MIXED
+        )
         if self.is_mixed is was_mixed and before / _HARDLY < usual < before * _HARDLY:
             return False
         self.usual_bytes_per_s = usual
@@ -181,6 +194,8 @@ class Speeds:
     def steps(self, member: Member) -> int:
         """Return by how many steps a member's uplink is slower than usual."""
         up, usual = member.up, self.usual_bytes_per_s
+        if self.is_mixed:
+            usual /= up.headroom
         if up.samples < _CERTAIN or not usual:
             return 0
         if not up.differs(usual):
@@ -194,12 +209,18 @@ class Speeds:
         """Return how many pieces an uplink that is so much slower than usual sends at once."""
         usual: float = self._up_slots
         if self.is_mixed:
-            usual *= _FINE if self.pieces >= _MANY_PIECES else _COARSE
+            is_coarse = self.pieces < _SOME_PIECES
+            usual *= _FINE if self.is_fine else _COARSE if is_coarse else _USUAL
         return _slots(usual, steps)
 
     def is_hopeless(self, steps: int) -> bool:
         """Tell whether whoever takes from such an uplink waits longer than it is worth."""
-        return self._leaves_out and steps >= _HOPELESS
+        return self._rules.hopeless and steps >= _HOPELESS
+
+    @property
+    def is_fine(self) -> bool:
+        """Tell whether the file has so many pieces that small differences can be evened out."""
+        return self.pieces >= _MANY_PIECES
 
     def patience_s(self, size: int) -> float:
         """Return after how long a piece is late."""

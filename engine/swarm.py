@@ -19,7 +19,7 @@ from .recount import recount
 from .rules import MOST_DOWN_SLOTS, NO_RULES, Rules, Slots
 from .speeds import Speeds
 from .uplinks import SHARED, Uplinks
-from .watch import Watch
+from .watch import Watch, is_held_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,13 +29,14 @@ if TYPE_CHECKING:
     from .piece import PieceLayout
 
 _SHA256: Final = DigestForm.SHA256
-_SLOWED: Final = 2.0
-"""A child whose pieces take no longer than that many times what its own downlink needs is slow."""
 _IF_LATE: Final = 0.5
 """A piece that is late has some way to go: its parent is slower than the time so far says."""
 _ENOUGH: Final = 6
 """A run that goes on is measured by so many pieces: where they begin is not known exactly."""
 _PROBATION_S: Final = 30.0
+_MOST_LEAD: Final = 12
+_LEAD_PARTS: Final = 50
+"""Of a file of many pieces each such part by which a member leads counts as a run in flight."""
 _SPARE_COPIES: Final = 0.5
 _SPARE_PIECES: Final = 16
 """What the supernode gives beyond one file of pieces that peers have, too: the larger of both."""
@@ -50,7 +51,7 @@ class Swarm:
     def __init__(self, slots: Slots, rules: Rules = NO_RULES, *, pace_s: float = 0.0) -> None:
         self.slots, self.rules, self._pace_s = slots, rules, pace_s
         self._measures = rules.rates or rules.late
-        self.speeds = Speeds(slots.up, slots.down, grain=rules.grain, hopeless=rules.hopeless)
+        self.speeds = Speeds(slots.up, slots.down, rules)
         self.members: list[Member | None] = []
         self.by_peer: dict[PeerId, Member] = {}
         self.picker = Picker()
@@ -59,15 +60,15 @@ class Swarm:
         self.cdn_uploads = 0
         self.cdn_gave = 0  # pieces that came of it, however often each
         self.md5_known = 0
-        self.all_pieces: int | None = None  # None while the number of pieces is unknown
+        self.layout: PieceLayout | None = None  # None while the number of pieces is unknown
+        self.all_pieces: int | None = None
         self.holders: list[int] = []  # piece -> members that hold it and serve
         self.servers = 0
         self.queued = 0  # all that wait
         self._most_down_slots = max(slots.down, MOST_DOWN_SLOTS)
-        self.waiting = [0] * 2 * (self._most_down_slots + 2)  # level -> members
+        self.waiting = [0] * 2 * (self._most_down_slots + 1 + _MOST_LEAD)  # level -> members
         self._vacant: list[int] = []
         self._watch = Watch()
-        self._layout: PieceLayout | None = None
         self._content_size, self._last = 0, PieceIndex(0)
         self.growing = 0  # members that do not have everything
         self.gathered = 0  # pieces that these have, together
@@ -133,7 +134,7 @@ class Swarm:
 
     def know_all(self, layout: PieceLayout) -> None:
         """The file is cut so: how many pieces there are is known now."""
-        self.all_pieces, self._layout = (1 << layout.count) - 1, layout
+        self.all_pieces, self.layout = (1 << layout.count) - 1, layout
         self.speeds.pieces = layout.count
         self._content_size, self._last = layout.content_size, PieceIndex(layout.count - 1)
         growing = [member for member in self.by_peer.values() if not self.is_complete(member)]
@@ -207,8 +208,9 @@ class Swarm:
 
         ``said`` is who brought it, according to the member.
         """
+        was_counted = member.in_flight >> piece & 1
         flight = self._came(member, piece, now, said)
-        if member.serves:
+        if member.serves and was_counted:
             self.picker.lost(piece)
         return flight.parent
 
@@ -216,21 +218,24 @@ class Swarm:
         self, member: Member, piece: PieceIndex, now: float, said: PeerId = NO_PEER
     ) -> Member | None:
         """As ``arrived`` and ``holds`` in one: what was in flight is a copy to be had now."""
+        was_counted = member.in_flight >> piece & 1
         flight = self._came(member, piece, now, said)
         held = member.holds
         if member.port and not member.banned:
             member.holds = held | 1 << piece
         if member.serves:  # what was counted while it was in flight counts on
             self.holders[piece] |= 1 << member.index
+            if not was_counted:
+                self.picker.gained(piece)
             if not held:
                 self._place(member)
         return flight.parent
 
     def give_up(self, member: Member, piece: PieceIndex, now: float) -> Flight:
         """``piece`` is in flight no more; return the run it was of."""
-        flight = member.fetching[piece]
+        flight, was_counted = member.fetching[piece], member.in_flight >> piece & 1
         self._land(flight, piece, now, 0)
-        if member.serves:
+        if member.serves and was_counted:
             self.picker.lost(piece)
         return flight
 
@@ -263,8 +268,8 @@ class Swarm:
     def requeue(self, member: Member) -> None:
         """Place a member in the queue by how deprived it is; out of it if it does not wait.
 
-        First come those with nothing, then those with least in flight, where who ``leads`` has one
-        run more; among equals those who have less than the average.
+        First come those with nothing, then those with least in flight, where who ``leads`` has
+        more; among equals those who have less than the average.
         """
         level = self._level(member) if member.exchange is not None else -1
         if level == member.level:
@@ -284,11 +289,15 @@ class Swarm:
         """``member`` says that it would take so many runs more; nobody is given more than most."""
         member.most_down_slots = min(member.down.active + runs, self._most_down_slots)
 
-    def leads(self, member: Member) -> bool:
-        """Tell whether it counts as one more run in flight that a member is not behind."""
+    def leads(self, member: Member) -> int:
+        """Return as how many runs in flight it counts that a member is not behind."""
         if not (self.rules.leads and self.speeds.is_mixed):
-            return False
-        return member.count * self.growing >= self.gathered
+            return 0
+        lead = member.count * self.growing - self.gathered
+        if lead < 0 or not self.speeds.is_fine:
+            return int(lead >= 0)
+        part = self.growing * self.speeds.pieces // _LEAD_PARTS
+        return min(1 + lead // part, _MOST_LEAD)
 
     @property
     def cdn_is_free(self) -> bool:
@@ -303,9 +312,9 @@ class Swarm:
         """
         if not self.rules.thrift:
             return False
-        if self._layout is None or self.cdn_holds != self.all_pieces:
+        if self.layout is None or self.cdn_holds != self.all_pieces:
             return True
-        count = self._layout.count
+        count = self.layout.count
         spare = max(_SPARE_COPIES * count, _SPARE_PIECES)
         return self.cdn_gave + self.cdn_uploads >= count + spare
 
@@ -319,7 +328,7 @@ class Swarm:
         It may be looked for elsewhere from then on, and takes no download slot.
         """
         for flight in self._watch.due(now):
-            if self._is_held_up(flight, now):
+            if is_held_up(self, flight, now):
                 self._set_late(flight, now)
                 yield flight.child
             else:
@@ -358,9 +367,9 @@ class Swarm:
         measured_bytes = 0
         if said != flight.sender:
             flight.is_measured = False
-        elif self._measures and self._layout is not None:
+        elif self._measures and self.layout is not None:
             is_last = piece == self._last
-            flight.got_bytes += self._layout.size(piece) if is_last else self._content_size
+            flight.got_bytes += self.layout.size(piece) if is_last else self._content_size
             is_enough = not flight.was_measured or flight.got_bytes >= _ENOUGH * self._content_size
             if flight.is_measured and is_enough:
                 measured_bytes = flight.got_bytes
@@ -418,13 +427,13 @@ class Swarm:
         for piece in map(PieceIndex, each(member.holds)):
             self.holders[piece] ^= bit
             count(piece)
-        for piece in member.fetching:
+        for piece in map(PieceIndex, each(member.in_flight)):
             count(piece)
         self._place(member)
 
     def _learn_late(self, flight: Flight, now: float) -> None:
         parent = flight.parent
-        if self._measures and self._layout is not None and parent is not None:
+        if self._measures and self.layout is not None and parent is not None:
             size = flight.got_bytes + _IF_LATE * self._content_size
             sent_s = parent.up.shares_s(flight.up_mark, now)
             got_s = flight.child.down.shares_s(flight.down_mark, now)
@@ -461,20 +470,9 @@ class Swarm:
             member.slow_since = now if member.slow_since is None else None
             able = member.port > 0 and not member.banned
             self._set_serving(member, able and member.slow_since is None)
+            if member.slow_since is not None:
+                self._watch.hurry(member)
         self._place(member)
-
-    def _is_held_up(self, flight: Flight, now: float) -> bool:
-        """Tell whether another parent would help: there is one, and the child is not slow."""
-        child, down = flight.child, flight.child.down
-        others = self.holders[next(iter(flight.offers))] & ~(child.shunned | 1 << child.index)
-        if flight.parent is not None:
-            others &= ~(1 << flight.parent.index)
-        if not others or self._layout is None:
-            return False
-        if not down.is_known:
-            return True
-        own_s = down.active * self._layout.content_size / down.rate_bytes_per_s
-        return now - flight.quiet_until > _SLOWED * own_s
 
     def _set_late(self, flight: Flight, now: float) -> None:
         flight.is_late = True
@@ -483,6 +481,8 @@ class Swarm:
             # The others would not leave the parent that they were told of first.
             for piece in flight.offers:
                 flight.child.in_flight &= ~(1 << piece)
+                if flight.child.serves:
+                    self.picker.lost(piece)
         self._learn_late(flight, now)
 
     def _reach(self, piece: PieceIndex) -> None:

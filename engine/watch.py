@@ -1,15 +1,19 @@
-"""Which runs of one task it is time to look at, because they may be late."""
+"""Which runs of one task it is time to look at, because they may be late, and which are."""
 
 from __future__ import annotations
 
 from collections import deque
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .members import Flight
+    from .members import Flight, Member
+    from .swarm import Swarm
+
+_SLOWED: Final = 1.5
+"""A child whose pieces take no longer than that many times what its own downlink needs is slow."""
 
 
 class Watch:
@@ -23,6 +27,13 @@ class Watch:
     def add(self, flight: Flight) -> None:
         """Have ``flight`` looked at in time, for the first time or once more."""
         self._flights.append(flight)
+
+    def hurry(self, parent: Member) -> None:
+        """Have all that ``parent`` sends looked at now: it turned out to be slow."""
+        for flight in [flight for flight in self._flights if flight.parent is parent]:
+            self._flights.remove(flight)
+            flight.looked_at = flight.quiet_until = -inf
+            self._flights.appendleft(flight)
 
     def may_be_due(self, now: float) -> bool:
         """Tell, at no cost, whether it is worth asking for ``due``."""
@@ -48,3 +59,19 @@ class Watch:
                 flights.append(flight)
             else:
                 yield flight
+
+
+def is_held_up(swarm: Swarm, flight: Flight, now: float) -> bool:
+    """Tell whether somebody else would help: others hold the piece, and the child is not slow."""
+    child, parent, piece = flight.child, flight.parent, next(iter(flight.offers))
+    others = swarm.holders[piece] & ~(child.shunned | 1 << child.index)
+    is_given_up = False
+    if parent is not None:
+        others = others & ~(1 << parent.index) or swarm.cdn_holds >> piece & 1
+        is_given_up = parent.slow_since is not None
+    if not others or swarm.layout is None:
+        return False
+    if is_given_up or not child.down.is_known:
+        return True
+    own_s = child.down.active * swarm.layout.content_size / child.down.rate_bytes_per_s
+    return now - flight.quiet_until > _SLOWED * own_s

@@ -86,7 +86,7 @@ def test_sequential_goes_from_the_front() -> None:
     [
         ("rarest", Slots(3, 2, 9)),
         ("dragonfly-v1", Slots(5, 4, 4)),
-        ("damselfly-no-late", Slots(24, 8, 9)),
+        ("damselfly-no-late", Slots(30, 8, 9)),
     ],
 )
 def test_most_slots(name: str, most: Slots) -> None:

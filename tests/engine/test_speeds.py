@@ -8,6 +8,7 @@ from damselfly.engine.ids import PeerId, PieceIndex
 from damselfly.engine.members import Flight, Member
 from damselfly.engine.messages import PieceOffer
 from damselfly.engine.piece import DigestForm
+from damselfly.engine.rules import Rules
 from damselfly.engine.speeds import Meter, Speeds, most_up_slots
 
 OFFER = PieceOffer(PieceIndex(0), PeerId("p"), "p", 1, "/", 105)
@@ -27,7 +28,7 @@ def seen(rate: float, *, times: int = 2) -> Member:
 
 
 def speeds(*, grain: bool = True, hopeless: bool = True) -> Speeds:
-    return Speeds(2, 2, grain=grain, hopeless=hopeless)
+    return Speeds(2, 2, Rules(grain=grain, hopeless=hopeless))
 
 
 def fly(parent: Member, child: Member, now: float) -> Flight:
@@ -150,6 +151,27 @@ def test_where_uplinks_differ_everybody_has_more_slots() -> None:
     assert (of.is_mixed, of.down_slots) == (False, 2)
 
 
+@pytest.mark.parametrize("headroom", [True, False])
+def test_an_uplink_whose_children_are_full_may_carry_more(headroom: bool) -> None:
+    of = Speeds(2, 2, Rules(headroom=headroom))
+    of.survey([*[seen(100.0) for _ in range(9)], seen(50.0), seen(300.0)])
+    assert of.is_mixed
+    parent = seen(100.0)
+    for start in range(9):
+        child = member("c")
+        child.down.learn(100.0)
+        child.down.learn(100.0)
+        land(of, fly(parent, child, float(start)), start + 1.0)
+    assert parent.up.rate_bytes_per_s == pytest.approx(100.0)
+    assert of.slots(of.steps(parent)) == (4 if headroom else 3)
+    for start in range(9, 18):
+        child = member("c")
+        child.down.learn(1000.0)
+        child.down.learn(1000.0)
+        land(of, fly(parent, child, float(start)), start + 1.0)
+    assert of.slots(of.steps(parent)) == 3, "now they could have taken more"
+
+
 def test_rules_can_be_left_out() -> None:
     of = speeds(grain=False, hopeless=False)
     of.survey([*[seen(100.0) for _ in range(9)], *[seen(1.0) for _ in range(5)]])
@@ -161,11 +183,11 @@ def test_patience() -> None:
     of = speeds()
     assert of.patience_s(100) == float("inf")
     of.survey([seen(100.0) for _ in range(4)])
-    assert of.patience_s(100) == 3 * 2 * 1.0
+    assert of.patience_s(100) == 2 * 2 * 1.0
 
 
 def test_the_most_slots_bound_those_of_the_fastest() -> None:
-    assert most_up_slots(2) == 16
+    assert most_up_slots(2) == 20
     assert most_up_slots(1000) == most_up_slots(2000)
 
 

@@ -153,7 +153,7 @@ def test_a_late_piece_is_missing_again_and_takes_no_slot() -> None:
     town.start("d", town.parents[6])
     member = town.wait("d")
     assert member.level < 0
-    town.now += 5.9
+    town.now += 3.9
     assert list(town.swarm.overdue(town.now)) == []
     town.now += 0.2
     assert list(town.swarm.overdue(town.now)) == [member, member]
@@ -199,8 +199,55 @@ def test_a_piece_is_not_late_if_no_other_parent_would_help(alone: str) -> None:
     if alone == "nobody else has it":
         for parent in town.parents[:7]:
             town.swarm.drops(parent, piece)
+        town.swarm.cdn_holds &= ~(1 << piece)
     town.now += 7
     assert list(town.swarm.overdue(town.now)) == []
+    town.swarm.check()
+
+
+def test_the_supernode_helps_who_waits_for_the_only_peer_that_has_a_piece() -> None:
+    town = Town().knows_what_is_usual()
+    slow = town.parents[7]
+    piece = town.start("d", slow)
+    for parent in town.parents[:7]:
+        town.swarm.drops(parent, piece)
+    town.now += 7
+    member = town.wait("d")
+    assert list(town.swarm.overdue(town.now)) == [member]
+    town.swarm.requeue(member)
+    found = town.scheduler.work_for(member, town.now)
+    assert found is not None
+    assert (found.piece, found.parent) == (piece, None)
+
+
+def test_a_late_piece_is_no_copy_until_it_is_there() -> None:
+    town = Town().knows_what_is_usual()
+    piece, copies = PieceIndex(30), town.swarm.picker.copies
+    for name in ("d", "e"):
+        town.start(name, town.parents[7], piece)
+    assert copies(piece) == len(town.parents) + 2
+    town.now += 7
+    assert len(list(town.swarm.overdue(town.now))) == 2
+    others = len(town.parents) - 1  # the slow one is nobody's parent any more
+    assert copies(piece) == others
+    town.swarm.check()
+    town.land("d", piece)
+    assert copies(piece) == others + 1
+    town.swarm.give_up(town.members["e"], piece, town.now)
+    assert copies(piece) == others + 1
+    town.swarm.check()
+
+
+def test_what_a_hopeless_uplink_still_sends_is_late_at_once() -> None:
+    town = Town().knows_what_is_usual()
+    slow = town.parents[7]
+    town.start("d", slow)
+    town.now += 3.5
+    town.start("e", slow)
+    town.start("f", town.parents[6])
+    town.now += 0.6
+    assert [member.peer for member in town.swarm.overdue(town.now)] == ["d", "e"]
+    assert not slow.serves
     town.swarm.check()
 
 
@@ -234,6 +281,20 @@ def test_where_uplinks_differ_a_lead_counts_as_a_run_in_flight(leads: bool) -> N
     first, second = town.members["e"].level, town.members["d"].level
     assert (first < second) is leads
     town.swarm.check()
+
+
+def test_in_files_of_many_pieces_a_long_lead_counts_as_many_runs() -> None:
+    town = Town()
+    speeds = town.swarm.speeds
+    speeds.is_mixed = True
+    for piece in range(PIECES - 1):
+        town.swarm.holds(town.members["d"], PieceIndex(piece))
+    leader, last = town.members["d"], town.members["e"]
+    assert (town.swarm.leads(leader), town.swarm.leads(last)) == (1, 0)
+    speeds.pieces = 200  # a fiftieth is 4 pieces, and on average they have not quite 10
+    assert (town.swarm.leads(leader), town.swarm.leads(last)) == (8, 0)
+    speeds.is_mixed = False
+    assert town.swarm.leads(leader) == 0
 
 
 def test_the_supernode_serves_first_those_who_pass_on() -> None:

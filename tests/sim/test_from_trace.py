@@ -92,7 +92,7 @@ def test_arrivals_speeds_and_departures_come_back(
     # Of a run one hears now and then, not at each piece.
     assert again.ups == pytest.approx(scenario.ups, rel=tolerance)
     # All uplinks together do not fill the downlinks, which therefore look slower than they are.
-    assert all(1.8e7 < down < 3.1e7 for down in again.downs)
+    assert all(1.6e7 < down < 3.1e7 for down in again.downs)
     assert found.notes == ()
     assert found.unfinished == 0
     assert found.took_s == pytest.approx(report.completions_s, abs=0.01)
