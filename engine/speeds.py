@@ -45,7 +45,7 @@ _SOME_PIECES, _MANY_PIECES = 100, 150
 _MOST_HEADROOM: Final = 1.5
 _MORE, _LESS = 1.1, 0.8
 _DOWN_PER_UP: Final = 1.5
-_LAPS: Final = 2.0
+_LAPS: Final = 3.0
 """A piece that takes so many times what is usual is late."""
 
 

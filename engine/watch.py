@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .members import Flight, Member
     from .swarm import Swarm
 
-_SLOWED: Final = 1.5
+_SLOWED: Final = 2.0
 """A child whose pieces take no longer than that many times what its own downlink needs is slow."""
 
 

@@ -183,7 +183,7 @@ def test_patience() -> None:
     of = speeds()
     assert of.patience_s(100) == float("inf")
     of.survey([seen(100.0) for _ in range(4)])
-    assert of.patience_s(100) == 2 * 2 * 1.0
+    assert of.patience_s(100) == 3 * 2 * 1.0
 
 
 def test_the_most_slots_bound_those_of_the_fastest() -> None:

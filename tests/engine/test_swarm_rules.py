@@ -153,7 +153,7 @@ def test_a_late_piece_is_missing_again_and_takes_no_slot() -> None:
     town.start("d", town.parents[6])
     member = town.wait("d")
     assert member.level < 0
-    town.now += 3.9
+    town.now += 5.9
     assert list(town.swarm.overdue(town.now)) == []
     town.now += 0.2
     assert list(town.swarm.overdue(town.now)) == [member, member]
@@ -242,7 +242,7 @@ def test_what_a_hopeless_uplink_still_sends_is_late_at_once() -> None:
     town = Town().knows_what_is_usual()
     slow = town.parents[7]
     town.start("d", slow)
-    town.now += 3.5
+    town.now += 5.5
     town.start("e", slow)
     town.start("f", town.parents[6])
     town.now += 0.6
