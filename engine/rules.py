@@ -46,7 +46,10 @@ class Rules:
     In files of many pieces having clearly more counts as several.
     """
     headroom: bool = True
-    """Where uplinks differ, those that may carry more than was seen of them have more slots."""
+    """Where uplinks differ, those that may carry more than was seen of them have more slots.
+
+    Only for files of many pieces.
+    """
     servers: bool = True
     """The supernode serves first those who pass on what they get."""
     thrift: bool = True

@@ -156,7 +156,7 @@ class Speeds:
         got_all = got >= _AT_CAPACITY * down.rate_bytes_per_s > 0
         up.learn(sent, 0.0 if got_all else _FALL)
         down.learn(got, 0.0 if sent_all else _FALL)
-        if sent_all and self.is_mixed and self._rules.headroom:
+        if sent_all and self.is_mixed and self.is_fine and self._rules.headroom:
             # Where both were full, nobody knows which of them held it up.
             times = _MORE if got_all else _LESS
             up.headroom = min(max(1.0, up.headroom * times), _MOST_HEADROOM)
