@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _SHA256: Final = DigestForm.SHA256
 _IF_LATE: Final = 0.5
 """A piece that is late has some way to go: its parent is slower than the time so far says."""
+_LEAST: Final = 0.5
+"""Of what brought less than such a part of a piece most of the time went by in waiting."""
 _ENOUGH: Final = 6
 """A run that goes on is measured by so many pieces: where they begin is not known exactly."""
 _PROBATION_S: Final = 30.0
@@ -370,8 +372,8 @@ class Swarm:
         elif self._measures and self.layout is not None:
             is_last = piece == self._last
             flight.got_bytes += self.layout.size(piece) if is_last else self._content_size
-            is_enough = not flight.was_measured or flight.got_bytes >= _ENOUGH * self._content_size
-            if flight.is_measured and is_enough:
+            least = _ENOUGH if flight.was_measured else _LEAST
+            if flight.is_measured and flight.got_bytes >= least * self._content_size:
                 measured_bytes = flight.got_bytes
         if flight.parent is None:
             self.cdn_gave += 1

@@ -351,6 +351,20 @@ def test_a_run_takes_one_slot_and_is_measured_at_its_end() -> None:
     assert (parent.up.active, child.down.active) == (0, 0)
 
 
+def test_a_short_last_piece_says_nothing_of_its_parent() -> None:
+    town = Town().knows_what_is_usual()
+    town.swarm.know_all(PieceLayout((PIECES - 1) * 1000 + 1, 1005))
+    parent, last = town.parents[5], PIECES - 1
+    town.start("d", parent, last)
+    town.now += 1.0
+    town.land("d", PieceIndex(last))
+    assert not parent.up.samples
+    town.start("d", parent, 1)
+    town.now += 1.0
+    town.land("d", PieceIndex(1))
+    assert parent.up.rate_bytes_per_s == pytest.approx(USUAL)
+
+
 def test_a_run_is_not_late_before_news_of_it_is_due() -> None:
     town = Town(pace_s=100.0).knows_what_is_usual()
     parent, child = town.parents[5], town.members["d"]
