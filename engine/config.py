@@ -113,6 +113,7 @@ class DownloadConfig:
     that rate takes for the file and 10 s more is the limit, and 5 min while its length is unknown
     (protocol 8.5).
     ``root_cas`` are PEM certificates in base64.  ``native``: talk so to supernodes that can.
+    ``relays``: whoever serves this download's pieces passes on those that are still arriving.
     """
 
     url: str
@@ -134,6 +135,7 @@ class DownloadConfig:
     back_to_source: bool = True
     source_only: bool = False
     native: bool = True
+    relays: bool = False
     down_slots: int = MOST_DOWN_SLOTS
     exchange_timeout_s: float = 5.0
     stall_timeout_s: float = 10.0

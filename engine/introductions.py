@@ -35,6 +35,7 @@ def registration_of(config: DownloadConfig, node: NodeAddress) -> Register:
         root_cas=config.root_cas,
         digest_form=DigestForm.SHA256,
         native=config.native,
+        relays=config.relays,
     )
 
 

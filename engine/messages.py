@@ -81,6 +81,8 @@ class Register(Struct, frozen=True):
     digest_form: DigestForm = DigestForm.MD5_WRAPPED
     native: bool = False
     """It would talk in ``Update``s, and wants SHA-256."""
+    relays: bool = False
+    """It passes on pieces that it is still getting; only of peers that are ``native``."""
 
     @property
     def task(self) -> TaskId:

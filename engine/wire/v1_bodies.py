@@ -15,7 +15,14 @@ from ..messages import Register, ReportMetrics
 from ..piece import DigestForm
 from .fields import MAX_INT, MAX_TEXT, Fields, form_values, json_object
 from .native import VERSION
-from .v1_paths import DIGEST_HEADER, METRICS, NATIVE_HEADER, REGISTRY, CallError
+from .v1_paths import (
+    DIGEST_HEADER,
+    METRICS,
+    NATIVE_HEADER,
+    REGISTRY,
+    RELAYS_HEADER,
+    CallError,
+)
 
 if TYPE_CHECKING:
     import re
@@ -52,6 +59,7 @@ def decode_register(headers: Headers, body: bytes) -> Register:
         raise CallError(f"{REGISTRY}: path {path[:80]!r}: expected a leading /")
     md5 = fields.text("md5")
     asked = _header(headers, DIGEST_HEADER).lower()
+    is_native = asked == "sha256" and _header(headers, NATIVE_HEADER) == VERSION
     return Register(
         raw_url=raw_url,
         task_url=fields.text("taskUrl", limit=MAX_TEXT) or raw_url,
@@ -70,7 +78,8 @@ def decode_register(headers: Headers, body: bytes) -> Register:
         insecure=fields.flag("insecure"),
         root_cas=fields.texts("rootCAs", most=MAX_ROOT_CAS),
         digest_form=DigestForm.SHA256 if asked == "sha256" else DigestForm.MD5_WRAPPED,
-        native=asked == "sha256" and _header(headers, NATIVE_HEADER) == VERSION,
+        native=is_native,
+        relays=is_native and _header(headers, RELAYS_HEADER) == "1",
     )
 
 

@@ -33,6 +33,9 @@ WANTED: Final = "wanted"
 NATIVE_HEADER: Final = "X-Damselfly-Native"
 """On a registration: the version of the native protocol that the peer would talk in."""
 
+RELAYS_HEADER: Final = "X-Damselfly-Relays"
+"""On a registration: the peer passes on pieces that it is still getting (``1``)."""
+
 _VERSION_PREFIX: Final = expression(r"^/v[0-9.]+(?=/)")
 
 

@@ -28,6 +28,7 @@ from .v1_paths import (
     PIECE_SUCCESS,
     PULL,
     REGISTRY,
+    RELAYS_HEADER,
     SERVICE_DOWN,
     WANTED,
 )
@@ -128,6 +129,7 @@ def _registry_call(register: Register) -> V1Call:
     wants_sha256 = register.digest_form is DigestForm.SHA256
     extra = ((DIGEST_HEADER, "sha256"),) if wants_sha256 else ()
     extra += ((NATIVE_HEADER, VERSION),) if register.native else ()
+    extra += ((RELAYS_HEADER, "1"),) if register.native and register.relays else ()
     return V1Call("POST", REGISTRY, (_JSON_HEADER, *extra), go_json(fields))
 
 
