@@ -42,6 +42,8 @@ class Dispatcher:
         self._touched: dict[Member, None] = {}
         self._freed: list[Member | None] = []
         """Uplinks that came free while something else was decided."""
+        self._arriving: list[Member] = []
+        """Members to which something is on its way that others may follow."""
 
     def uplink_freed(self, parent: Member | None, now: float) -> None:
         """An uplink, perhaps the supernode's own, may be free: have it used."""
@@ -66,11 +68,13 @@ class Dispatcher:
         """Do as was decided; who talks in updates is given several pieces in a run."""
         member, piece, parent = found.member, found.piece, found.parent
         offer = self._answers.offer(member, piece, parent)
-        flight = self._swarm.start(member, parent, offer.parent, now)
+        flight = self._swarm.start(member, parent, offer.parent, now, found.upstream)
         self._bring(flight, piece, offer, now)
         if (book := member.orders) is not None:
             book.order(piece)
             self._lengthen(flight, book, self._runs.length(member, parent) - 1, now)
+            if member.relays:
+                self._arriving.append(member)
         self._swarm.requeue(member)
         self._touched[member] = None
 
@@ -105,6 +109,8 @@ class Dispatcher:
                 self.serve(member, now)
         while self._freed:
             self.uplink_freed(self._freed.pop(), now)
+        while self._arriving:
+            self._pass_on(self._arriving.pop(), now)
         if not self._touched:
             return
         for member in self._touched:
@@ -127,6 +133,13 @@ class Dispatcher:
         """Assert that nothing was left undone."""
         assert not self._touched
         assert not self._freed
+        assert not self._arriving
+
+    def _pass_on(self, parent: Member, now: float) -> None:
+        while self._swarm.queued and parent.rank >= 0:
+            if (found := self._policy.relay_from(parent)) is None:
+                break
+            self.assign(found, now)
 
     def _answer(self, member: Member, reply: Reply, out: list[SupernodeEffect]) -> None:
         assert member.exchange is not None
@@ -136,7 +149,7 @@ class Dispatcher:
 
     def _lengthen(self, flight: Flight, book: OrderBook, most: int, now: float) -> None:
         member, parent = flight.child, flight.parent
-        for piece in self._policy.continue_run(member, parent, most):
+        for piece in self._policy.continue_run(member, parent, most, flight.upstream):
             self._bring(flight, piece, self._answers.offer(member, piece, parent), now)
             book.order(piece)
 

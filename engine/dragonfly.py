@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from .ids import PeerId
-    from .members import Member
+    from .members import Flight, Member
 
 DRAGONFLY_SLOTS: Final = Slots(up=5, down=4, cdn_up=4)
 _FAILURE_COUNT_LIMIT: Final = 5
@@ -62,10 +62,13 @@ class DragonflyV1:
         """Nobody is served who has not asked."""
 
     def continue_run(
-        self, member: Member, parent: Member | None, most: int
+        self, member: Member, parent: Member | None, most: int, upstream: Flight | None = None
     ) -> tuple[PieceIndex, ...]:
         """One piece at a time."""
         return ()
+
+    def relay_from(self, parent: Member) -> Assignment | None:
+        """Nobody gets what is not there."""
 
     def last_resort(self, member: Member) -> Assignment | None:
         """Nobody waits long enough for one."""

@@ -59,6 +59,10 @@ class Member:
     """Members that failed to get a piece from it since it last delivered one."""
     banned: bool = False
     """It is nobody's parent any more, whatever it says."""
+    relays: bool = False
+    """It passes on what still arrives."""
+    relaying: dict[Flight, None] = field(default_factory=dict["Flight", None])
+    """Runs that it sends of pieces some of which it does not have yet."""
     is_over: bool = False
     """Its download has ended; a pull that comes now was overtaken by that news."""
     wanted: PieceIndex | None = None
@@ -100,3 +104,12 @@ class Flight:
     is_measured: bool = True
     """All that came of it came from its sender."""
     is_late: bool = False
+    upstream: Flight | None = None
+    """The run on its way to the parent that this one follows, until the parent has its pieces."""
+    depth: int = 0
+    """Through how many hands its pieces go that did not have them when it began."""
+
+    @property
+    def next_piece(self) -> PieceIndex:
+        """The first piece still to come; there must be one."""
+        return next(iter(self.offers))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .config import SupernodeConfig
     from .ids import PeerId, PieceIndex
-    from .members import Member
+    from .members import Flight, Member
     from .scheduler import Assignment
 
 
@@ -47,9 +47,16 @@ class Policy(Protocol):
         ...
 
     def continue_run(
-        self, member: Member, parent: Member | None, most: int, /
+        self, member: Member, parent: Member | None, most: int, upstream: Flight | None = None, /
     ) -> Iterable[PieceIndex]:
-        """Find further pieces for a member to take from a parent after those decided."""
+        """Find further pieces for a member to take from a parent after those decided.
+
+        ``upstream``: the run on its way to the parent that the member's follows.
+        """
+        ...
+
+    def relay_from(self, parent: Member, /) -> Assignment | None:
+        """Find a member that may follow what is on its way to ``parent``."""
         ...
 
     def last_resort(self, member: Member, /) -> Assignment | None:

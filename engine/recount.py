@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from . import relays
 from .bits import each
 from .ids import PieceIndex
 from .uplinks import SHARED
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 def recount(swarm: Swarm) -> None:
     """Assert all invariants of ``swarm``; costs time for each member and each piece."""
     swarm.picker.check()
+    natives = relayers = 0
     active = dict.fromkeys(swarm.by_peer.values(), 0)
     copies = [0] * len(swarm.holders)
     holders = [0] * len(swarm.holders)
@@ -23,6 +25,8 @@ def recount(swarm: Swarm) -> None:
     for member in swarm.by_peer.values():
         assert swarm.members[member.index] is member
         _recount_member(member)
+        natives |= (member.orders is not None) << member.index
+        relayers |= (member.relays and bool(member.fetching)) << member.index
         for piece in each(member.in_flight):
             copies[piece] += member.serves
         for flight in set(member.fetching.values()):
@@ -33,6 +37,7 @@ def recount(swarm: Swarm) -> None:
                 active[flight.parent] += 1
         for piece in each(member.holds) if member.serves else ():
             holders[piece] |= 1 << member.index
+    assert (natives, relayers) == (swarm.natives, swarm.relayers)
     assert cdn_uploads == swarm.cdn_uploads
     assert holders == swarm.holders
     for piece, held in enumerate(holders):
@@ -43,6 +48,7 @@ def recount(swarm: Swarm) -> None:
 
 
 def _recount_member(member: Member) -> None:
+    relays.check(member)
     flights = set(member.fetching.values())
     assert not any(flight.child is not member for flight in flights)
     assert sum(len(flight.offers) for flight in flights) == len(member.fetching)
@@ -67,7 +73,8 @@ def _recount_queues(swarm: Swarm) -> None:
         servers |= bit * member.serves
         if member.level >= 0:
             waiting[member.level] |= bit
-        if member.serves and member.holds and member.up.active < member.up_slots:
+        gives = member.holds or (member.relays and member.fetching)
+        if member.serves and gives and member.up.active < member.up_slots:
             place = member.steps + SHARED[member.up.active]
             ranks[place] = ranks.get(place, 0) | bit
         if not swarm.is_complete(member):

@@ -52,6 +52,8 @@ class Rules:
     """
     servers: bool = True
     """The supernode serves first those who pass on what they get."""
+    relays: bool = True
+    """Who finds nothing that is held follows a run that is on its way to somebody else."""
     thrift: bool = True
     """The supernode gives no more than half a file beyond the first copies."""
 

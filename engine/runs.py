@@ -67,6 +67,8 @@ class Runs:
             if not parent.serves or is_full or child.shunned >> parent.index & 1:
                 return False
             gives = parent.holds
+            if flight.upstream is not None:
+                gives |= parent.in_flight
             both |= 1 << parent.index
         return not any(
             swarm.missing(other) & gives

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
+from . import relays
 from .bits import each, lowest, turn
 from .ids import PieceIndex
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from .ids import PeerId
-    from .members import Member
+    from .members import Flight, Member
     from .orders import PieceOrder
     from .swarm import Swarm
 
@@ -28,18 +29,25 @@ _MAX_TRIES: Final = 48
 """Members or pieces looked at for one decision; more finds little and costs a large swarm much."""
 _FEW_UPLINKS: Final = 12
 """Up to so many free uplinks it is cheaper to ask each what it has than to try pieces."""
-
 _SOON: Final = 8
 """So many pieces ahead of where it is a member that reads in order is helped along."""
+_MAX_RELAYS: Final = 8
+"""Members looked at for one decision about what still arrives."""
+_FEW_RUNS: Final = 2
+"""Who has so many runs on their way is not in need of one that may be slow."""
 
 
 @dataclass(slots=True)
 class Assignment:
-    """``member`` should take ``piece`` from ``parent``; ``None`` is the supernode's own copy."""
+    """``member`` should take ``piece`` from ``parent``; ``None`` is the supernode's own copy.
+
+    ``upstream``: the parent does not have it yet, but this run on its way to it will bring it.
+    """
 
     member: Member
     piece: PieceIndex
     parent: Member | None
+    upstream: Flight | None = None
 
 
 class Scheduler:
@@ -54,18 +62,9 @@ class Scheduler:
 
     def work_for(self, member: Member, now: float) -> Assignment | None:
         """Find a piece and a parent for a member that waits."""
-        swarm = self.swarm
-        if member.level < 0 or not (missing := swarm.missing(member)):
+        if member.level < 0 or not (missing := self.swarm.missing(member)):
             return None
-        free = swarm.uplinks.free & ~(1 << member.index | member.shunned)
-        from_cdn = self._from_cdn(member, missing) if swarm.cdn_is_free else 0
-        if free.bit_count() > _FEW_UPLINKS:
-            return self._by_piece(member, missing, free, from_cdn)
-        on_offer = swarm.held_by(free) & missing | from_cdn
-        if not on_offer:
-            return None
-        piece = self._choose(member, on_offer)
-        return Assignment(member, piece, self._parent(piece, free))
+        return self._held_for(member, missing) or self._relay_to(member, missing)
 
     def taker_from(self, parent: Member | None) -> Assignment | None:
         """Find the most deprived waiting member for whom a free uplink has something."""
@@ -74,7 +73,8 @@ class Scheduler:
             itself = 1 << parent.index
             if parent.rank < 0 or not swarm.queued & ~itself:
                 return None
-            return self._taker(parent, parent.holds, itself, swarm.queued)
+            found = self._taker(parent, parent.holds, itself, swarm.queued)
+            return found or self.relay_from(parent)
         if not swarm.queued or not swarm.cdn_is_free:
             return None
         gives = self._given()
@@ -86,13 +86,31 @@ class Scheduler:
         found = self._taker(None, gives, 0, swarm.servers)
         return found or self._taker(None, gives, 0, ~swarm.servers)
 
+    def relay_from(self, parent: Member) -> Assignment | None:
+        """Find the most deprived member that has nothing better than what still arrives."""
+        swarm, tries = self.swarm, _MAX_RELAYS
+        if not parent.relays or not (flights := [*relays.arriving(parent)]):
+            return None
+        among = swarm.queued & swarm.natives & ~(1 << parent.index)
+        for level in swarm.waiting:
+            for index in turn(level & among, self._rng):
+                member = swarm.find(index)
+                if found := self._following(member, swarm.missing(member), parent, flights):
+                    return found
+                tries -= 1
+                if not tries:
+                    return None
+        return None
+
     def continue_run(
-        self, member: Member, parent: Member | None, most: int
+        self, member: Member, parent: Member | None, most: int, upstream: Flight | None = None
     ) -> Iterable[PieceIndex]:
         """Return further pieces that a member should take from the same parent."""
         if most < 1:
             return ()
         missing = self.swarm.missing(member)
+        if upstream is not None and upstream.offers:
+            return [*islice((piece for piece in upstream.offers if missing >> piece & 1), most)]
         wanted = self._from_cdn(member, missing) if parent is None else missing & parent.holds
         if not wanted:
             return ()
@@ -127,10 +145,49 @@ class Scheduler:
     def left(self, member: Member) -> None:
         """Nothing here depends on it."""
 
+    def _held_for(self, member: Member, missing: int) -> Assignment | None:
+        swarm = self.swarm
+        free = swarm.uplinks.free & ~(1 << member.index | member.shunned)
+        from_cdn = self._from_cdn(member, missing) if swarm.cdn_is_free else 0
+        if free.bit_count() > _FEW_UPLINKS:
+            return self._by_piece(member, missing, free, from_cdn)
+        on_offer = swarm.held_by(free) & missing | from_cdn
+        if not on_offer:
+            return None
+        piece = self._choose(member, on_offer)
+        return Assignment(member, piece, self._parent(piece, free))
+
+    def _relay_to(self, member: Member, missing: int) -> Assignment | None:
+        """Find a run on its way to somebody with a free uplink for ``member`` to follow."""
+        swarm = self.swarm
+        among = swarm.relayers & swarm.uplinks.free & ~(1 << member.index | member.shunned)
+        if not among or member.orders is None:
+            return None
+        for index in islice(turn(among, self._rng), _MAX_RELAYS):
+            parent = swarm.find(index)
+            if found := self._following(member, missing, parent, relays.arriving(parent)):
+                return found
+        return None
+
+    def _following(
+        self, member: Member, missing: int, parent: Member, flights: Iterable[Flight]
+    ) -> Assignment | None:
+        """Return the first of some runs on their way to ``parent`` that helps ``member``."""
+        is_shunned = member.shunned >> parent.index & 1
+        if is_shunned or member.down.active - member.late >= _FEW_RUNS:
+            return None
+        for flight in flights:
+            piece = flight.next_piece
+            if missing >> piece & 1 and relays.can_follow(member, flight):
+                return Assignment(member, piece, parent, flight)
+        return None
+
     def _taker(
         self, parent: Member | None, gives: int, itself: int, among: int
     ) -> Assignment | None:
         swarm, tries = self.swarm, _MAX_TRIES
+        if not gives:
+            return None
         among &= swarm.queued & ~itself
         for level in swarm.waiting:
             if not (here := level & among):

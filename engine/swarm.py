@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from . import relays
 from .bits import each
 from .ids import NO_PEER, PieceIndex
 from .members import Flight, Member
@@ -67,6 +68,8 @@ class Swarm:
         self.holders: list[int] = []  # piece -> members that hold it and serve
         self.servers = 0
         self.queued = 0  # all that wait
+        self.natives = 0  # members that talk in updates
+        self.relayers = 0  # members that pass on what arrives, and to whom something does
         self._most_down_slots = max(slots.down, MOST_DOWN_SLOTS)
         self.waiting = [0] * 2 * (self._most_down_slots + 1 + _MOST_LEAD)  # level -> members
         self._vacant: list[int] = []
@@ -89,6 +92,8 @@ class Swarm:
         member.up_slots, member.most_down_slots = self.slots.up, self._most_down_slots
         member.serves = member.port > 0
         self.servers |= member.serves << member.index
+        self.natives |= (member.orders is not None) << member.index
+        member.relays = member.relays and member.orders is not None and self.rules.relays
         self.growing += 1
 
     def remove(self, member: Member, now: float) -> None:
@@ -103,6 +108,7 @@ class Swarm:
             self.growing -= 1
             self.gathered -= member.count
         gone = ~(1 << member.index)
+        self.natives &= gone
         for other in self.by_peer.values():
             other.shunned &= gone
             other.accusers &= gone
@@ -115,6 +121,12 @@ class Swarm:
         self._set_serving(member, False)
         member.holds = 0
         member.banned = True
+
+    def stop_relaying(self, member: Member) -> None:
+        """Have nobody follow what is on its way to ``member`` any more."""
+        member.relays = False
+        self.relayers &= ~(1 << member.index)
+        self._place(member)
 
     def find(self, index: int) -> Member:
         """Return the member with this number."""
@@ -159,13 +171,25 @@ class Swarm:
         """Tell whether a member has the whole file."""
         return self.all_pieces is not None and not self.all_pieces & ~member.has
 
-    def start(self, member: Member, parent: Member | None, sender: PeerId, now: float) -> Flight:
-        """Begin a run from ``parent``, called ``sender``; ``bring`` says which pieces."""
+    def start(
+        self,
+        member: Member,
+        parent: Member | None,
+        sender: PeerId,
+        now: float,
+        upstream: Flight | None = None,
+    ) -> Flight:
+        """Begin a run from ``parent``, called ``sender``; ``bring`` says which pieces.
+
+        ``upstream``: the run on its way to ``parent`` that it follows.
+        """
         up_mark = parent.up.begin(now) if parent is not None else 0.0
         down_mark = member.down.begin(now)
         flight = Flight(member, parent, sender, up_mark, down_mark, now, now)
         if self.rules.late:
             self._watch.add(flight)
+        if upstream is not None:
+            relays.begin(flight, upstream)
         if parent is None:
             self.cdn_uploads += 1
         else:
@@ -184,7 +208,11 @@ class Swarm:
         if flight.offers:
             flight.quiet_until = now + self._pace_s
         flight.offers[piece] = offer
+        if member.relays and not member.fetching:
+            self.relayers |= 1 << member.index
         member.fetching[piece] = flight
+        if member.rank < 0:
+            self._place(member)
         member.in_flight |= 1 << piece
         if member.serves:
             self.picker.gained(piece)
@@ -367,7 +395,9 @@ class Swarm:
     def _came(self, member: Member, piece: PieceIndex, now: float, said: PeerId) -> Flight:
         flight = member.fetching[piece]
         measured_bytes = 0
-        if said != flight.sender:
+        if flight.upstream is not None:
+            pass  # it came no faster than the parent got it
+        elif said != flight.sender:
             flight.is_measured = False
         elif self._measures and self.layout is not None:
             is_last = piece == self._last
@@ -379,6 +409,8 @@ class Swarm:
             self.cdn_gave += 1
         self._land(flight, piece, now, measured_bytes)
         self._gain(member, 1 << piece)
+        if member.relaying:
+            relays.settle(member, now)
         return flight
 
     def _gain(self, member: Member, bit: int) -> None:
@@ -407,13 +439,18 @@ class Swarm:
                     self._learn(flight, parent, measured_bytes, sent_s, got_s, now)
                 self._place(parent)
             child.late -= flight.is_late
+            relays.end(flight)
         del offers[piece], child.fetching[piece]
         child.in_flight &= ~(1 << piece)
+        if child.relays and not child.fetching:
+            self.relayers &= ~(1 << child.index)
+            self._place(child)
 
     def _place(self, member: Member) -> None:
         """Put a member where it belongs among the free uplinks."""
         place = -1
-        if member.serves and member.holds and (active := member.up.active) < member.up_slots:
+        gives = member.holds or (member.relays and member.fetching)
+        if member.serves and gives and (active := member.up.active) < member.up_slots:
             place = member.steps + SHARED[active]
         if place != member.rank:
             self.uplinks.move(member.index, member.rank, place)
@@ -435,6 +472,8 @@ class Swarm:
 
     def _learn_late(self, flight: Flight, now: float) -> None:
         parent = flight.parent
+        if flight.upstream is not None:
+            return
         if self._measures and self.layout is not None and parent is not None:
             size = flight.got_bytes + _IF_LATE * self._content_size
             sent_s = parent.up.shares_s(flight.up_mark, now)

@@ -94,6 +94,7 @@ class Task:
             url=wanted.raw_url,
             call_system=wanted.call_system,
             orders=OrderBook() if is_native else None,
+            relays=is_native and wanted.relays,
         )
         self.swarm.add(member)
         if wanted.digest_form is DigestForm.MD5_WRAPPED:
@@ -376,13 +377,17 @@ class Task:
         self, note: FailedNote, member: Member, now: float, out: list[SupernodeEffect]
     ) -> None:
         """``member`` did not get a piece from a parent, or not as it should be."""
+        flight = member.fetching.get(note.piece)
+        if flight is not None and flight.sender != note.parent:
+            flight = None
         if is_cdn(note.parent):
             if note.kind:
                 self.doubt(note.piece, now, out)
+        elif flight is not None and flight.depth and flight.parent is not None:
+            self.swarm.stop_relaying(flight.parent)  # whoever sent it the pieces may be to blame
         elif (parent := self.swarm.by_peer.get(note.parent)) not in (None, member):
             self.accuse(member, parent, note.piece if note.kind else None, out)
-        flight = member.fetching.get(note.piece)
-        if flight is not None and flight.sender == note.parent:
+        if flight is not None:
             self.swarm.give_up(member, note.piece, now)
             self._policy.failed(member)
             self._work.uplink_freed(flight.parent, now)

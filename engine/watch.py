@@ -6,6 +6,8 @@ from collections import deque
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from . import relays
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -63,7 +65,9 @@ class Watch:
 
 def is_held_up(swarm: Swarm, flight: Flight, now: float) -> bool:
     """Tell whether somebody else would help: others hold the piece, and the child is not slow."""
-    child, parent, piece = flight.child, flight.parent, next(iter(flight.offers))
+    child, parent, piece = flight.child, flight.parent, flight.next_piece
+    if flight.upstream is not None and relays.is_waiting(flight) and not flight.upstream.is_late:
+        return False
     others = swarm.holders[piece] & ~(child.shunned | 1 << child.index)
     is_given_up = False
     if parent is not None:

@@ -29,13 +29,13 @@ class Native(Supernode):
         self.numbers: dict[str, int] = {}
         self.heard: dict[str, int] = {}
 
-    def warm_native(self, pieces: int, *peers: str) -> None:
-        self.ask(0.0, wish(peers[0], native=True))
+    def warm_native(self, pieces: int, *peers: str, relays: bool = False) -> None:
+        self.ask(0.0, wish(peers[0], native=True, relays=relays))
         fetch = self.open_origin(0.0, pieces)
         self.bring(0.0, *range(pieces))
         self.at(0.0, OriginEnded(fetch, pieces * CONTENT))
         for peer in peers[1:]:
-            reply = self.join(0.0, peer, native=True)
+            reply = self.join(0.0, peer, native=True, relays=relays)
             assert isinstance(reply, Registered)
             assert reply.native
 

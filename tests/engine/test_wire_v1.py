@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from msgspec.structs import replace
 
 from damselfly.engine.errors import LocalProtocolError, RemoteProtocolError
 from damselfly.engine.ids import PeerId, PieceIndex, TaskId, cdn_peer_id
@@ -180,6 +181,11 @@ def test_our_extensions_travel_where_v1_programs_ignore_them():
     assert ("X-Damselfly-Digest", "sha256") in call.headers
     assert b"igest" not in call.body
     assert received(call) == wanting
+    relaying = replace(wanting, native=True, relays=True)
+    call = encode_request(relaying)
+    assert ("X-Damselfly-Relays", "1") in call.headers
+    assert received(call) == relaying
+    assert received(encode_request(replace(relaying, native=False))) == wanting
     digest = Digest("sha256:" + "ab" * 32)
     reporting = ReportPiece(TASK, PEER, CDN, PieceIndex(0), MIB, digest)
     assert encode_request(reporting).target.endswith(f"pieceRange=0-1048575&digest={digest}")

@@ -62,7 +62,8 @@ moving = st.sampled_from([PullStatus.RUNNING, PullStatus.FINISHED])
 
 @st.composite
 def registrations(draw: st.DrawFn) -> Register:
-    md5 = draw(texts)
+    md5, form = draw(texts), draw(st.sampled_from(DigestForm))
+    native = form is DigestForm.SHA256 and draw(st.booleans())
     return Register(
         raw_url=draw(urls),
         task_url=draw(urls),
@@ -80,7 +81,9 @@ def registrations(draw: st.DrawFn) -> Register:
         dfdaemon=draw(st.booleans()),
         insecure=draw(st.booleans()),
         root_cas=tuple(draw(st.lists(texts, max_size=2))),
-        digest_form=draw(st.sampled_from(DigestForm)),
+        digest_form=form,
+        native=native,
+        relays=native and draw(st.booleans()),
     )
 
 
