@@ -208,10 +208,10 @@ class Swarm:
         if flight.offers:
             flight.quiet_until = now + self._pace_s
         flight.offers[piece] = offer
-        if member.relays and not member.fetching:
-            self.relayers |= 1 << member.index
+        is_first = not member.fetching
         member.fetching[piece] = flight
-        if member.rank < 0:
+        if is_first and member.relays:
+            self.relayers |= 1 << member.index
             self._place(member)
         member.in_flight |= 1 << piece
         if member.serves:
@@ -439,7 +439,8 @@ class Swarm:
                     self._learn(flight, parent, measured_bytes, sent_s, got_s, now)
                 self._place(parent)
             child.late -= flight.is_late
-            relays.end(flight)
+            if flight.upstream is not None:
+                relays.end(flight)
         del offers[piece], child.fetching[piece]
         child.in_flight &= ~(1 << piece)
         if child.relays and not child.fetching:
