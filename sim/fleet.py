@@ -117,6 +117,7 @@ class Fleet:
         now = self._stage.world.now
         signed = sign(number + file * scenario.peers, now)
         uploads = scenario.peer_classes[number].uploads is not Uploads.NONE
+        native = int((number + 1) * scenario.v1_peers) == int(number * scenario.v1_peers)
         config = DownloadConfig(
             url=_url(file),
             task_url=_url(file),
@@ -126,7 +127,8 @@ class Fleet:
             port=_PEER_PORT if uploads else 0,
             path=f"/peer/file/{task_file_name('file', signed)}",
             host_name=f"peer-{number}",
-            native=int((number + 1) * scenario.v1_peers) == int(number * scenario.v1_peers),
+            native=native,
+            relays=native and uploads,
             down_slots=self._slots.down,
             back_to_source=scenario.back_to_source,
             origin_piece_size=self._contents[file].piece_size,

@@ -119,16 +119,21 @@ class Replica:
     """The pieces of one file on one host.
 
     ``stored`` tells of each whether its bytes are bad; ``serves`` are those that others may have.
-    ``kept_s`` is when they were kept, where disks may lose what is young.
+    ``kept_s`` is when they were kept, where disks may lose what is young.  While its download
+    ``relays``, others may ask for what is not there: it may be ``arriving``, which a piece does
+    from its first byte until it is kept or not; ``awaited`` are the uploads that wait for that.
     """
 
-    __slots__ = ("content", "host", "kept_s", "serves", "stored")
+    __slots__ = ("arriving", "awaited", "content", "host", "kept_s", "relays", "serves", "stored")
 
     def __init__(self, host: Host, content: Content) -> None:
         self.host, self.content = host, content
         self.stored: dict[PieceIndex, bool] = {}
         self.serves: dict[PieceIndex, None] = {}
         self.kept_s: dict[PieceIndex, float] = {}
+        self.relays = False
+        self.arriving: dict[PieceIndex, PieceTransfer] = {}
+        self.awaited: dict[PieceIndex, dict[PieceTransfer, None]] = {}
 
     def store(self, piece: PieceIndex, *, corrupt: bool = False) -> bool:
         """Write a piece; false, and nothing is written, if the disk has no room for it."""

@@ -6,6 +6,10 @@ a flow the smaller of its equal shares at both ends and looks only at the two li
 an end touches; ``TreeShare`` does so along the whole way.  ``MaxMin`` is the exact max-min fair
 allocation, recomputed for all flows once per instant: slower, and the check on both.  There flows
 may differ in weight, as those of TCP do that meet in a queue.
+
+A flow may follow another, its upstream: it is of the same size and never has more through.  While
+it lags it goes at its share; once it has caught up it goes no faster than its upstream.  What it
+leaves of its share then is not given to others, in neither model: an approximation, as few follow.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from heapq import heapify, heappop, heappush
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
     from .world import World
 
 T = TypeVar("T")
+
+_NOTHING_BYTES: Final = 1.0
+"""Who lags by less has caught up: no rounding of times and rates comes near it."""
 
 
 class Link:
@@ -47,11 +54,15 @@ class Link:
 
 
 class Flow:
-    """Bytes under way; made by ``Network.start``."""
+    """Bytes under way; made by ``Network.start``.
+
+    ``share`` is what the links give it, and ``rate`` what it takes of that: all, unless it follows
+    its ``upstream``.  ``followers`` follow it.  ``due`` is when it is through, or catches up.
+    """
 
     __slots__ = (
-        *("alarm", "do", "down", "due", "left", "rate", "since", "size", "subject", "up", "via"),
-        "weight",
+        *("alarm", "do", "down", "due", "followers", "is_coupled", "left", "rate", "share"),
+        *("since", "size", "subject", "up", "upstream", "via", "weight"),
     )
 
     def __init__(
@@ -67,10 +78,14 @@ class Flow:
         self.do, self.subject = do, subject
         self.weight = 1.0
         self.left = float(size)
-        self.rate = 0.0
+        self.rate = self.share = 0.0
         self.since = 0.0
         self.due = inf
         self.alarm = inf
+        self.upstream: Flow | None = None
+        self.followers: dict[Flow, None] = {}
+        self.is_coupled = False
+        """Whether it ever followed, or was followed."""
 
 
 class Network(ABC):
@@ -87,27 +102,33 @@ class Network(ABC):
         do: Callable[[T], object],
         subject: T,
         via: tuple[Link, ...] = (),
+        upstream: Flow | None = None,
     ) -> Flow:
         """Send ``size`` bytes from ``up`` to ``down``, then call ``do(subject)``.
 
-        ``via``: shared links between them.
+        ``via``: shared links between them.  ``upstream``, of the same size, brings the bytes to
+        where they are sent on.
         """
         flow = Flow(up, down, size, do, subject, via)
         flow.weight = self._weight()
         flow.since = self._world.now
+        if upstream is not None:
+            flow.upstream = upstream
+            flow.is_coupled = upstream.is_coupled = True
+            upstream.followers[flow] = None
         self._cross(flow)
         return flow
 
     def review(self, flow: Flow, may_move: bool) -> bool:
         """Hold ``flow``, so that it takes no share, or let it go on; tell whether it stands still.
 
-        It also stands still on a link that carries nothing.
+        It also stands still on a link that carries nothing.  Of its upstream nothing is said.
         """
         is_held = flow not in flow.up.flows
         if may_move and is_held:
             self._cross(flow)
         elif not may_move and not is_held:
-            self._set_rate(flow, 0.0)
+            self._give(flow, 0.0)
             self._leave(flow)
         return not (may_move and flow.up.rate_bytes_per_s and flow.down.rate_bytes_per_s)
 
@@ -121,8 +142,18 @@ class Network(ABC):
         """Return the bytes of ``flow`` that have come through so far."""
         return flow.size - flow.left + flow.rate * (self._world.now - flow.since)
 
+    def detach(self, flow: Flow) -> None:
+        """All bytes of ``flow`` are there: it follows no longer."""
+        if flow.upstream is not None:
+            del flow.upstream.followers[flow]
+            flow.upstream = None
+            self._pace(flow)
+
     def cancel(self, flow: Flow) -> int:
-        """Stop ``flow`` for good, without a call; return the bytes that had come through."""
+        """Stop ``flow`` for good, without a call; return the bytes that had come through.
+
+        Its followers are detached: they have to be cancelled, too, or go on.
+        """
         self._remove(flow)
         return min(flow.size, max(0, round(self.moved(flow))))
 
@@ -133,12 +164,36 @@ class Network(ABC):
     def _changed(self, up: Link, down: Link, via: tuple[Link, ...]) -> None:
         """Flows joined or left these links: find the rates that follow."""
 
-    def _set_rate(self, flow: Flow, rate: float) -> None:
+    def _give(self, flow: Flow, share: float) -> None:
+        flow.share = share
+        if flow.is_coupled:
+            self._pace(flow)
+        else:
+            self._set_rate(flow, share)
+
+    def _pace(self, flow: Flow) -> None:
+        """Find the rate of a flow that follows or is followed, and of all that depend on it."""
+        rate, rate_before, due = flow.share, flow.rate, None
+        if (upstream := flow.upstream) is not None:
+            # It will not be through before its upstream is, and that detaches it.
+            due = inf
+            lag = self.moved(upstream) - self.moved(flow)
+            if lag < _NOTHING_BYTES:
+                rate = min(rate, upstream.rate)
+            elif rate > upstream.rate:
+                due = self._world.now + lag / (rate - upstream.rate)
+        self._set_rate(flow, rate, due)
+        if rate != rate_before:
+            for follower in flow.followers:
+                self._pace(follower)
+
+    def _set_rate(self, flow: Flow, rate: float, due: float | None = None) -> None:
         now = self._world.now
         flow.left -= flow.rate * (now - flow.since)
         flow.since = now
         flow.rate = rate
-        due = inf if not rate else now + flow.left / rate if flow.left > 0 else now
+        if due is None:
+            due = inf if not rate else now + flow.left / rate if flow.left > 0 else now
         flow.due = due
         # An alarm that comes too early is put off when it rings: cheaper than a new one each time.
         if due < flow.alarm:
@@ -148,6 +203,10 @@ class Network(ABC):
     def _ring(self, flow: Flow) -> None:
         now = self._world.now
         if flow.due <= now:
+            if flow.upstream is not None:
+                flow.alarm = inf
+                self._pace(flow)
+                return
             self._remove(flow)
             flow.do(flow.subject)
         elif flow.alarm <= now:
@@ -158,6 +217,12 @@ class Network(ABC):
     def _remove(self, flow: Flow) -> None:
         # No alarm that still waits may find it due.
         flow.due = flow.alarm = inf
+        if flow.is_coupled:
+            if flow.upstream is not None:
+                del flow.upstream.followers[flow]
+                flow.upstream = None
+            for follower in list(flow.followers):
+                self.detach(follower)
         self._leave(flow)
 
     def _cross(self, flow: Flow) -> None:
@@ -189,8 +254,8 @@ class EqualShare(Network):
                 rate = flow.up.share_bytes_per_s
                 if flow.down.share_bytes_per_s < rate:
                     rate = flow.down.share_bytes_per_s
-                if rate != flow.rate:
-                    self._set_rate(flow, rate)
+                if rate != flow.share:
+                    self._give(flow, rate)
 
 
 class TreeShare(Network):
@@ -203,8 +268,8 @@ class TreeShare(Network):
                 for shared in flow.via:
                     if shared.share_bytes_per_s < rate:
                         rate = shared.share_bytes_per_s
-                if rate != flow.rate:
-                    self._set_rate(flow, rate)
+                if rate != flow.share:
+                    self._give(flow, rate)
 
 
 class MaxMin(Network):
@@ -236,8 +301,8 @@ class MaxMin(Network):
     def _settle(self) -> None:
         self._stale = False
         for flow, rate in max_min_rates(list(self._links)).items():
-            if rate != flow.rate:
-                self._set_rate(flow, rate)
+            if rate != flow.share:
+                self._give(flow, rate)
 
 
 def max_min_rates(links: list[Link]) -> dict[Flow, float]:

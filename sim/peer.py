@@ -93,6 +93,7 @@ class Peer:
     def start(self) -> None:
         """Begin, with what an earlier process left: bytes that are bad are found out and go."""
         replica, content = self.replica, self.replica.content
+        replica.relays = self.config.relays
         for piece in [piece for piece, is_bad in replica.stored.items() if is_bad]:
             replica.discard(piece)
         held = tuple(
@@ -108,6 +109,7 @@ class Peer:
     def crash(self) -> None:
         """Die, with whatever it was saying and fetching."""
         self.node.crash()
+        self.replica.relays = False
         for fetch in [*self._fetches, *self._reads]:
             self._cancel(fetch)
         self._stage.control.hang_up(self.node)
@@ -127,6 +129,7 @@ class Peer:
                     replica.kept_s[piece] = self._stage.world.now
                 if self._stage.rot.spoils(self.number, piece):
                     replica.stored[piece] = True
+                self._stage.transfers.kept(replica, piece)
             case DropPiece(piece):
                 self.replica.serves.pop(piece, None)
             case CancelFetch(fetch):
@@ -138,10 +141,13 @@ class Peer:
             case LayOut():
                 if not effect.keep:
                     self.replica.clear()
+                    self._stage.transfers.lost(self.replica)
             case Publish():
                 self._stage.world.after(0.0, self.node.handle, self._publish(effect))
             case Finish():
                 self.finish = effect
+                self.replica.relays = False
+                self._stage.transfers.lost(self.replica)
                 self._ended(self)
             case Tell():
                 pass  # Nobody watches one peer of thousands.
@@ -163,8 +169,9 @@ class Peer:
             self._stage.origin.cancel(read)
 
     def _fetched(self, event: PieceFetched | PieceFailed) -> None:
-        if self._fetches.pop(event.fetch, None) is not None:
+        if (transfer := self._fetches.pop(event.fetch, None)) is not None:
             self.node.handle(event)
+            self._stage.transfers.ended(transfer)
 
     def _origin_said(self, event: OriginEvent) -> None:
         match event:
